@@ -1,0 +1,1 @@
+"""Jobs: chains of the rooms, one file each."""

@@ -1,0 +1,1 @@
+"""Several experts' sequences of the same people -> one."""

@@ -1,0 +1,1 @@
+"""Shards: writing, reading, merging."""

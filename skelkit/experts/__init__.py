@@ -1,0 +1,1 @@
+"""FrameBatch -> Poses: detectors and pose experts."""

@@ -1,0 +1,1 @@
+"""Pictures: overlays of skeletons on video."""

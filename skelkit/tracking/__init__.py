@@ -1,0 +1,1 @@
+"""Poses over time -> people with identities, the same across experts."""

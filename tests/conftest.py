@@ -1,0 +1,33 @@
+"""Shared fixtures. Tests that need the data pack take the ``pack`` fixture, which skips where it is absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_pack() -> Path | None:
+    """The test data pack: SKELKIT_PACK, or shared/pack in or beside the checkout."""
+    named = os.environ.get("SKELKIT_PACK")
+    candidates = [Path(named)] if named else [ROOT / "shared" / "pack", ROOT.parent / "shared" / "pack"]
+    return next((c for c in candidates if (c / "media").is_dir()), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that takes the ``pack`` fixture."""
+    for item in items:
+        if "pack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.pack)
+
+
+@pytest.fixture(scope="session")
+def pack() -> Path:
+    """Folder of the test data pack."""
+    found = find_pack()
+    if found is None:
+        pytest.skip("the test data pack is absent: set SKELKIT_PACK to its folder")
+    return found
