@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOUNDATIONS = {"errors", "structures", "protocols", "skeletons", "registry", "_version"}
+FOUNDATIONS = {"errors", "structures", "geometry", "protocols", "skeletons", "registry", "_version"}
 ROOMS = {p.parent.name for p in (ROOT / "skelkit").glob("*/__init__.py")}
 HEAVY = {
     "torch",
