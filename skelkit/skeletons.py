@@ -135,6 +135,18 @@ POSETICS17 = _skeleton(
     "mid_hip-chest chest-neck neck-lower_head lower_head-head neck-L_shoulder neck-R_shoulder "
     "mid_hip-L_hip mid_hip-R_hip",
 )
+_HANDS_AND_FEET = (
+    "L_wrist-L_hand L_hand-L_hand_tip L_wrist-L_thumb L_ankle-L_foot "
+    "R_wrist-R_hand R_hand-R_hand_tip R_wrist-R_thumb R_ankle-R_foot"
+)
+POSETICS25 = _skeleton(
+    "posetics25",
+    "head lower_head neck chest mid_hip L_shoulder R_shoulder L_elbow R_elbow L_wrist R_wrist "
+    "L_hip R_hip L_knee R_knee L_ankle R_ankle "
+    "L_hand R_hand L_hand_tip R_hand_tip L_thumb R_thumb L_foot R_foot",
+    "mid_hip-chest chest-neck neck-lower_head lower_head-head neck-L_shoulder neck-R_shoulder "
+    f"mid_hip-L_hip mid_hip-R_hip {_HANDS_AND_FEET}",
+)
 H36M17 = _skeleton(
     "h36m17",
     "pelvis R_hip R_knee R_ankle L_hip L_knee L_ankle spine thorax nose head_top "
@@ -147,8 +159,7 @@ NTU25 = _skeleton(
     "mid_hip spine neck head L_shoulder L_elbow L_wrist L_hand R_shoulder R_elbow R_wrist R_hand "
     "L_hip L_knee L_ankle L_foot R_hip R_knee R_ankle R_foot thorax L_hand_tip L_thumb R_hand_tip R_thumb",
     "mid_hip-spine spine-thorax thorax-neck neck-head thorax-L_shoulder thorax-R_shoulder "
-    "mid_hip-L_hip mid_hip-R_hip L_wrist-L_hand L_hand-L_hand_tip L_wrist-L_thumb L_ankle-L_foot "
-    "R_wrist-R_hand R_hand-R_hand_tip R_wrist-R_thumb R_ankle-R_foot",
+    f"mid_hip-L_hip mid_hip-R_hip {_HANDS_AND_FEET}",
 )
 
 SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
@@ -167,6 +178,7 @@ SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
             JHMDB15,
             LCR13,
             POSETICS17,
+            POSETICS25,
             H36M17,
             NTU25,
         )
@@ -193,6 +205,26 @@ DERIVATIONS: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
 )
 """How a joint that a set lacks follows from others (FORMATS: mid hip, neck, chest, second head joint)."""
 
+EXTRAPOLATIONS: Mapping[str, tuple[str, str, float]] = MappingProxyType(
+    {
+        f"{side}_{joint}": (f"{side}_{start}", f"{side}_{end}", beyond)
+        for side in ("left", "right")
+        for joint, start, end, beyond in (
+            ("hand", "elbow", "wrist", 0.37),
+            ("thumb", "elbow", "wrist", 0.55),
+            ("hand_tip", "elbow", "wrist", 0.74),
+            ("foot", "knee", "ankle", 0.16),
+        )
+    }
+)
+"""Joints on the straight continuation of a bone: {joint: (start, end, beyond)} is end + beyond (end - start).
+
+The 8 joints on fingers and feet that UNIK derives linearly to match the 25 joints of NTU (thesis, section
+3.7.3); the paper gives no factors. Ours are body proportions of Winter, Biomechanics and Motor Control of
+Human Movement: forearm 0.146, hand 0.108, shank 0.246, ankle above the sole 0.039 of the body height. So
+the tip of the hand lies 0.108 / 0.146 = 0.74 of a forearm beyond the wrist, its middle half as far, the
+thumb between; the foot 0.039 / 0.246 = 0.16 of a shank beyond the ankle."""
+
 
 def get_skeleton(name: str) -> Skeleton:
     """The joint set of this name.
@@ -209,7 +241,8 @@ def get_skeleton(name: str) -> Skeleton:
 def recipe(joint: str, source: Skeleton) -> dict[str, float] | None:
     """How `joint` is made from the joints of `source`: {source joint: weight}, or None if it can't be.
 
-    A joint that the source has is itself; any other follows `DERIVATIONS`, the first way that works.
+    A joint that the source has is itself; any other follows `DERIVATIONS`, the first way that works, or
+    `EXTRAPOLATIONS`. The weights add up to 1; those of extrapolated joints are negative in part.
     """
     return _recipe(joint, source, frozenset())
 
@@ -228,6 +261,10 @@ def _recipe(joint: str, source: Skeleton, asked: frozenset[str]) -> dict[str, fl
             for name, weight in (part or {}).items():
                 weights[name] = weights.get(name, 0.0) + weight / len(way)
         return weights
+    if joint in EXTRAPOLATIONS:
+        start, end, beyond = EXTRAPOLATIONS[joint]
+        if start in source.joints and end in source.joints:
+            return {end: 1.0 + beyond, start: -beyond}
     return None
 
 
