@@ -20,7 +20,7 @@ class Registry:
 
     Args:
         kind: What is collected, in the plural, for example ``experts``; also names the entry-point group.
-        builtin: name -> "module:attribute".
+        builtin: name -> "module:attribute", or "module" for the module itself.
     """
 
     def __init__(self, kind: str, builtin: dict[str, str]) -> None:
@@ -39,7 +39,8 @@ class Registry:
         """
         if name in self._entries:
             module, _, attribute = self._entries[name].partition(":")
-            return getattr(import_module(module), attribute)
+            loaded = import_module(module)
+            return getattr(loaded, attribute) if attribute else loaded
         for plugin in self._plugins():
             if plugin.name == name:
                 try:

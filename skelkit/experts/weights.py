@@ -1,0 +1,159 @@
+"""Finding weights: an explicit path, SKELKIT_WEIGHTS, the user's cache, then a download."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skelkit.errors import WeightsError
+from skelkit.experts.cards import Card
+
+Progress = Callable[[int, int | None], None]
+"""Called with bytes so far and bytes in all (None where the server does not say)."""
+
+_TIMEOUT_S = 30
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFile:
+    """A weights file that is there."""
+
+    path: Path
+    sha256: str
+    checked: bool
+    """Whether the card knows the sha256 (and it agrees)."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: ``$XDG_CACHE_HOME/skelkit/weights`` or ``~/.cache/skelkit/weights``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "skelkit" / "weights"
+
+
+def find_weights(card: Card, explicit: str | os.PathLike[str] | None = None) -> WeightsFile | None:
+    """The card's file on this machine, or None.
+
+    Args:
+        card: Whose weights.
+        explicit: A folder to look in first, or the file itself.
+
+    Raises:
+        WeightsError: `explicit` does not exist, or a file of the right name has the wrong content.
+    """
+    places: list[Path] = []
+    if explicit is not None:
+        given = Path(explicit)
+        if not given.exists():
+            raise WeightsError(
+                f"expected a folder with weights at {given}, found nothing there; check --weights", path=given
+            )
+        places.append(given)
+    if named := os.environ.get("SKELKIT_WEIGHTS"):
+        places += [Path(p) for p in named.split(os.pathsep) if p]
+    places.append(cache_folder())
+    for place in places:
+        path = place if place.is_file() and place.name == card.weights.file else place / card.weights.file
+        if path.is_file():
+            return _checked(card, path)
+    return None
+
+
+def ensure_weights(
+    card: Card, explicit: str | os.PathLike[str] | None = None, progress: Progress | None = None
+) -> WeightsFile:
+    """The card's file, downloaded into the cache where it is not on this machine yet.
+
+    Nothing is downloaded while SKELKIT_OFFLINE is set.
+
+    Raises:
+        WeightsError: not here and not to be had; the message says where to get it and where to put it.
+    """
+    found = find_weights(card, explicit)
+    if found is not None:
+        return found
+    failures: list[str] = []
+    if not os.environ.get("SKELKIT_OFFLINE"):
+        for url in card.weights.urls:
+            try:
+                return _download(card, url, progress)
+            except (OSError, zipfile.BadZipFile, WeightsError) as error:
+                failures.append(f"{url}: {error}")
+    raise WeightsError(_not_found(card, failures), card=card.name, tried=failures)
+
+
+def _not_found(card: Card, failures: list[str]) -> str:
+    text = (
+        f"{card.name}: expected weights file {card.weights.file}, found none in --weights, SKELKIT_WEIGHTS "
+        f"or {cache_folder()}"
+    )
+    if failures:
+        text += f"; downloading failed ({'; '.join(failures)})"
+    elif card.weights.urls:
+        text += "; not downloaded, since SKELKIT_OFFLINE is set"
+    if card.weights.urls:
+        return text + f"; try to fetch {card.weights.urls[0]} elsewhere and put it in one of these folders"
+    return text + f"; it has no public address of its own (made from {card.source}): name its folder"
+
+
+def _checked(card: Card, path: Path) -> WeightsFile:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{card.name}: cannot read {path}: {error.strerror}", path=path) from error
+    wanted = card.weights.sha256
+    if wanted is not None and digest != wanted:
+        raise WeightsError(
+            f"{card.name}: expected {path} to have sha256 {wanted[:12]}..., got {digest[:12]}...; it is "
+            "damaged or another version: fetch it again, or write a card of your own for it",
+            path=path,
+            expected=wanted,
+            got=digest,
+        )
+    return WeightsFile(path=path, sha256=digest, checked=wanted is not None)
+
+
+def _download(card: Card, url: str, progress: Progress | None) -> WeightsFile:
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as reply:
+        total = int(reply.headers.get("Content-Length") or 0) or None
+        while block := reply.read(_BLOCK):
+            buffer.write(block)
+            if progress:
+                progress(buffer.tell(), total)
+    if total is not None and buffer.tell() != total:
+        raise WeightsError(f"expected {total} bytes, the connection gave {buffer.tell()}")
+    content = (
+        _member(buffer, card.weights.archive_member) if card.weights.archive_member else buffer.getvalue()
+    )
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=card.weights.file, delete=False) as temporary:
+        kept = Path(temporary.name)
+        try:
+            temporary.write(content)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            _checked(card, kept)
+            kept.replace(folder / card.weights.file)
+        except BaseException:
+            kept.unlink(missing_ok=True)
+            raise
+    return _checked(card, folder / card.weights.file)
+
+
+def _member(archive: io.BytesIO, name: str) -> bytes:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            if info.filename.rsplit("/", 1)[-1] == name:
+                return opened.read(info)
+        raise WeightsError(f"expected {name} inside the archive, found {opened.namelist()[:8]}")
