@@ -63,11 +63,14 @@ def extents(keypoints: Floats) -> Floats:
     Returns:
         (..., 4) left, top, right, bottom in the same unit and dtype; NaN where no joint was found.
     """
-    found = np.isfinite(keypoints).all(axis=-1, keepdims=True)
-    low = np.where(found, keypoints, np.inf)[..., :2].min(axis=-2, initial=np.inf)
-    high = np.where(found, keypoints, -np.inf)[..., :2].max(axis=-2, initial=-np.inf)
-    boxes = np.concatenate([low, high], axis=-1).astype(keypoints.dtype)
-    return np.where(np.isfinite(boxes), boxes, np.nan).astype(keypoints.dtype)
+    # Coordinate by coordinate: numpy is slow at reducing axes of length 2.
+    planes = [keypoints[..., c] for c in range(keypoints.shape[-1])]
+    found = np.logical_and.reduce([np.isfinite(plane) for plane in planes])
+    low = [np.where(found, plane, np.inf).min(axis=-1, initial=np.inf) for plane in planes[:2]]
+    high = [np.where(found, plane, -np.inf).max(axis=-1, initial=-np.inf) for plane in planes[:2]]
+    boxes = np.stack(low + high, axis=-1).astype(keypoints.dtype)
+    boxes[~np.isfinite(boxes)] = np.nan
+    return boxes
 
 
 def box_iou(a: Floats, b: Floats) -> Float64:
@@ -87,10 +90,13 @@ def paired_iou(a: Floats, b: Floats) -> Float64:
     """Intersection over union of boxes (..., 4) with boxes (..., 4), broadcast against each other."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     inner = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    overlap = inner.clip(0).prod(axis=-1)
-    areas = (a[..., 2:] - a[..., :2]).clip(0).prod(axis=-1) + (b[..., 2:] - b[..., :2]).clip(0).prod(axis=-1)
-    iou: Float64 = np.zeros_like(overlap)
-    return np.divide(overlap, areas - overlap, out=iou, where=overlap > 0)
+    overlap = np.nan_to_num(_area(inner))
+    areas = _area(a[..., 2:] - a[..., :2]) + _area(b[..., 2:] - b[..., :2])
+    return np.asarray(overlap / np.where(overlap > 0, areas - overlap, 1.0))
+
+
+def _area(sides: Floats) -> Floats:
+    return np.asarray(sides[..., 0].clip(0) * sides[..., 1].clip(0))
 
 
 def oks_kernel(squared_distances: Floats, areas: Floats, sigmas: Floats) -> Float64:
@@ -121,6 +127,7 @@ def oks_sums(a: Floats, b: Floats, areas: Floats, sigmas: Floats) -> tuple[Float
     Returns:
         (P, Q) sums and (P, Q) numbers of joints that both have.
     """
-    squared = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(axis=-1)  # (P, Q, K)
+    apart = a[:, None].astype(np.float64) - b[None]
+    squared = np.einsum("pqkc,pqkc->pqk", apart, apart)
     areas = np.broadcast_to(areas, squared.shape[:2])
     return oks_kernel(squared, areas, sigmas).sum(axis=-1), np.isfinite(squared).sum(axis=-1)

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, runtime_checkable
 
-from skelkit.structures import Detections, FrameBatch, Poses, Skeleton, SkeletonSequence, VideoInfo
+from skelkit.structures import (
+    Detections,
+    Float64,
+    FrameBatch,
+    Int64,
+    Poses,
+    Skeleton,
+    SkeletonSequence,
+    VideoInfo,
+)
 
 ExpertKind = Literal["top-down", "bottom-up", "one-stage"]
 """top-down: needs person boxes; bottom-up: joints first, grouped afterwards; one-stage: both at once."""
@@ -81,8 +90,27 @@ class PoseExpert(Protocol):
 class Tracker(Protocol):
     """Poses of one expert over time -> people with identities."""
 
-    def track(self, poses: Iterable[Poses], info: VideoInfo) -> SkeletonSequence:
-        """Follow people through a clip; `poses` come in the order of time."""
+    def track(
+        self,
+        poses: Iterable[Poses],
+        *,
+        frame_indices: Int64,
+        pts_s: Float64,
+        info: VideoInfo,
+        video_id: str,
+        source: str,
+    ) -> SkeletonSequence:
+        """Follow people through a clip.
+
+        Args:
+            poses: At least one batch (it may hold no pose), in the order of time; all poses of a frame
+                in one batch.
+            frame_indices: (T,) all frames looked at, also those without people.
+            pts_s: (T,) their time stamps in seconds.
+            info: The clip.
+            video_id: Its name in the result.
+            source: The expert's name.
+        """
         ...
 
 
