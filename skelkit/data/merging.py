@@ -14,7 +14,7 @@ from skelkit.data.reader import ShardReader
 from skelkit.data.writer import ShardWriter
 from skelkit.errors import ShardError
 
-_MAX_OPEN = 16
+_MAX_OPEN = 8
 """Parts kept open while clips are taken from them in turns."""
 
 

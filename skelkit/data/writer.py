@@ -59,7 +59,8 @@ class _GrowingColumn:
     def append(self, values: npt.ArrayLike) -> None:
         """Add rows."""
         rows = np.asarray(values, self._dtype)
-        self._pending.append(rows)
+        if len(rows):
+            self._pending.append(rows)
         self._count += len(rows)
         if self._count >= self._chunk:
             self._write(self._count - self._count % self._chunk)
@@ -101,7 +102,7 @@ class ShardContent:
 
     def __init__(self, file: Any, header: Header) -> None:
         self.header = header
-        self._h5: Any = h5py.File(file, "w", libver=LIBVER)
+        self._h5: Any = h5py.File(file, "w", libver=LIBVER, rdcc_nbytes=0)  # only whole chunks are written
         header.write(self._h5)
         self._columns = {path: _GrowingColumn(self._h5, path, c) for path, c in header.columns.items()}
         self._totals = {group: _Totals() for group in header.pose_groups}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,11 @@ import numpy as np
 import pytest
 from shard_samples import random_sequence
 
+from skelkit import protocols
 from skelkit.data import ShardReader, ShardWriter, write_clip_file
+from skelkit.data.layout import CLIP_CHUNK
 from skelkit.errors import ShardError
-from skelkit.skeletons import COCO17
+from skelkit.skeletons import COCO17, LCR13
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -99,7 +102,9 @@ from pathlib import Path
 import numpy as np
 sys.path.insert(0, {tests!r})
 from shard_samples import random_sequence
+from skelkit import protocols
 from skelkit.data import ShardReader, ShardWriter, write_clip_file
+from skelkit.data.layout import CLIP_CHUNK
 from skelkit.errors import OutputError
 from skelkit.skeletons import COCO17
 folder = Path(sys.argv[1])
@@ -265,8 +270,32 @@ def test_a_missing_or_shorter_column_is_damage(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as h5:
         h5["poses/track"].resize(3, axis=0)
     with pytest.raises(ShardError, match="poses/track"):
-        ShardReader(path)
+        read_all(path)
     with h5py.File(path, "r+") as h5:
         del h5["poses/track"]
     with pytest.raises(ShardError, match="damaged"):
-        ShardReader(path)
+        read_all(path)
+
+
+def test_memory_does_not_grow_with_the_clips_but_for_their_names(tmp_path: Path) -> None:
+    base = random_sequence(0, people=1, frames=2)
+    experts = dict.fromkeys(("a", "b", "c"), LCR13)  # without rows, as of experts that saw nobody
+    held = []
+    tracemalloc.start()
+    try:
+        with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}, experts=experts) as writer:
+            for number in range(2 * CLIP_CHUNK):
+                writer.write(replace(base, video_id=f"clip{number}"))
+                if (number + 1) % CLIP_CHUNK == 0:  # the columns' buffers are empty then
+                    held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert (held[1] - held[0]) / CLIP_CHUNK < 300
+
+
+def test_writer_and_reader_are_the_protocols(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
+        assert isinstance(writer, protocols.ShardWriter)
+    with ShardReader(tmp_path / "a.h5") as reader:
+        assert isinstance(reader, protocols.ShardReader)
+        assert len(reader) == 0
