@@ -81,6 +81,23 @@ def test_slow_sampling_keeps_people_and_identities() -> None:
     assert switches(poses, 2, follow(poses, pts).keypoints) == 0
 
 
+def test_one_look_in_slow_sampling_is_no_flicker() -> None:
+    pts = np.arange(8) / 2.0
+    seen = np.zeros((1, 8), bool)
+    seen[0, 3] = True
+    poses = Scene(pts, walker(pts, 200, 0)[None]).observe(seen=seen, scores=np.full((1, 8), 0.35))
+    assert follow(poses, pts).num_people == 1
+
+
+def test_somebody_long_unseen_does_not_take_the_pose_of_somebody_there() -> None:
+    people = np.stack([walker(CLIP, 600, 0), walker(CLIP, 641, 0)])
+    people[0, 45:] += (13, 0)  # a step towards the place where the other was last seen
+    seen = np.ones((2, 100), bool)
+    seen[1, 30:] = False
+    poses = Scene(CLIP, people).observe(seen=seen, noise=0.5)
+    assert switches(poses, 2, follow(poses, CLIP).keypoints) == 0
+
+
 def test_unsure_flicker_goes_and_brief_sure_people_stay() -> None:
     pts = CLIP
     scene = Scene(pts, np.stack([walker(pts, x, 0) for x in (200, 600, 1000)]))
@@ -151,7 +168,7 @@ def test_every_pose_is_used_at_most_once_and_unchanged(seed: int) -> None:
 
 def test_one_person_found_twice_is_one_person() -> None:
     scene = Scene(CLIP, np.stack([walker(CLIP, 300, 60)] * 2))
-    scores = np.stack([np.full(100, 0.8), np.full(100, 0.6)])
+    scores = np.stack([np.full(100, 0.6), np.full(100, 0.8)])
     found = follow(scene.observe(scores=scores, noise=3), CLIP)
     assert found.num_people == 1
     assert np.all(found.confidence == np.float32(0.8))
