@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ from skelkit.aggregation.chain import Index, follow
 from skelkit.aggregation.confidence import body_confidence, extent, head_length
 from skelkit.aggregation.joints import shared_joints, to_skeleton
 from skelkit.aggregation.swaps import Pairs, distance, pair_distances, undo_swaps
-from skelkit.aggregation.views import Proposals, check_views, cut, stack
+from skelkit.aggregation.views import Proposals, check_views, cut, expert_names, join, lower_median, stack
 from skelkit.errors import ConfigError
 from skelkit.skeletons import LCR13
 from skelkit.structures import Bool, Float32, Float64, Skeleton, SkeletonSequence
@@ -81,7 +80,7 @@ class Ssta:
         check_views(views)
         frames = views[0].num_frames
         parts = ([cut(v, start, start + CHUNK) for v in views] for start in range(0, max(frames, 1), CHUNK))
-        return _join(list(self.stream(parts)))
+        return join(list(self.stream(parts)))
 
     def stream(self, chunks: Iterable[Sequence[SkeletonSequence]]) -> Iterator[SkeletonSequence]:
         """The same for views that come piece by piece, with memory for one piece only.
@@ -110,7 +109,7 @@ class Ssta:
                 keypoints=np.ascontiguousarray(points.transpose(3, 2, 1, 0)),
                 scores=np.ascontiguousarray(scores.transpose(2, 1, 0)),
                 confidence=np.ascontiguousarray(confidence.T),
-                sources=tuple(s for v in views for s in v.sources),
+                sources=expert_names(views),
             )
             yield sequence if self.joints is None else to_skeleton(sequence, self.joints)
 
@@ -275,20 +274,3 @@ def closest_pair(points: Float32, scores: Float32) -> Index:
     better |= equal & (to_others[second, lane] < to_others[first, lane])
     pair = np.where(better, second, first)
     return np.asarray(np.where(np.isfinite(apart.min(axis=0)), pair, lone))
-
-
-def lower_median(values: Float32) -> Float32:
-    """Median over the first axis without NaN (the lower of two middle values); NaN where all are NaN."""
-    ordered = np.sort(values, axis=0)  # NaN last
-    middle = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0) // 2
-    return np.asarray(np.take_along_axis(ordered, middle[None], axis=0)[0])
-
-
-def _join(parts: Sequence[SkeletonSequence]) -> SkeletonSequence:
-    """Successive chunks as one sequence."""
-    along_time = {"keypoints": 1, "scores": 1, "confidence": 1, "frame_indices": 0, "pts_s": 0}
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(p, name) for p in parts], axis=axis)
-        for name, axis in along_time.items()
-    }
-    return replace(parts[0], **joined)

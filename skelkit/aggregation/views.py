@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -85,3 +86,25 @@ def cut(sequence: SkeletonSequence, start: int, stop: int) -> SkeletonSequence:
         frame_indices=sequence.frame_indices[part],
         pts_s=sequence.pts_s[part],
     )
+
+
+def join(parts: Sequence[SkeletonSequence]) -> SkeletonSequence:
+    """Successive chunks as one sequence."""
+    along_time = {"keypoints": 1, "scores": 1, "confidence": 1, "frame_indices": 0, "pts_s": 0}
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in parts], axis=axis)
+        for name, axis in along_time.items()
+    }
+    return replace(parts[0], **joined)
+
+
+def expert_names(views: Sequence[SkeletonSequence]) -> tuple[str, ...]:
+    """The sources of all views, in order."""
+    return tuple(s for v in views for s in v.sources)
+
+
+def lower_median(values: Float32) -> Float32:
+    """Median over the first axis without NaN (the lower of two middle values); NaN where all are NaN."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    middle = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0) // 2
+    return np.asarray(np.take_along_axis(ordered, middle[None], axis=0)[0])

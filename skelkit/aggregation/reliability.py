@@ -1,0 +1,281 @@
+"""How far each expert can be trusted, learnt from how the experts agree, without labels.
+
+Two experts that are right put a joint in the same place; two that are wrong rarely do. So the share of
+cases in which experts i and j agree is about p_i p_j, the product of the probabilities that each is right,
+and with agreement counted for all pairs the p follow by alternating least squares. They are learnt as a
+function of the expert's own score (which makes scores of different nets comparable) and of the joint.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skelkit.aggregation.confidence import extent
+from skelkit.aggregation.joints import shared_joints
+from skelkit.aggregation.swaps import pair_distances
+from skelkit.aggregation.views import Proposals, check_views, expert_names, lower_median, stack
+from skelkit.errors import ConfigError
+from skelkit.skeletons import LCR13
+from skelkit.structures import Float32, Float64, Skeleton, SkeletonSequence
+
+SCORE_EDGES = np.asarray([0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.7])
+"""Between these, an expert's scores count as one."""
+
+AGREEMENT = 0.04
+"""Distance, in person sizes (longer side of the box around the joints), up to which two experts agree."""
+
+_BINS = len(SCORE_EDGES) + 1
+_PRIOR_CASES = 20.0  # a score means what it says until about so many cases have been seen
+_SURE = 0.98
+_NEAR, _RINGS = 0.15, 60  # distances between experts are counted in rings up to here, in person sizes
+_SPREAD_RANGE = (0.005, 0.06)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reliability:
+    """Probabilities that the joints of E experts are right."""
+
+    experts: tuple[str, ...]
+    """Names of the E experts, in the order of the views."""
+    joints: tuple[str, ...]
+    """The K joints."""
+    by_score: Float64
+    """(E, B) by bin of the expert's own score, between `SCORE_EDGES`."""
+    by_joint: Float64
+    """(E, K)."""
+    overall: Float64
+    """(E,)."""
+    strength: Float64
+    """(E,) mean over the joints seen of `by_score`: who is the better expert."""
+    spread: Float64
+    """(E,) standard deviation of a right proposal in each direction, in person sizes."""
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        e = len(self.experts)
+        wanted = {
+            "by_score": (e, _BINS),
+            "by_joint": (e, len(self.joints)),
+            "overall": (e,),
+            "strength": (e,),
+            "spread": (e,),
+        }
+        for name, shape in wanted.items():
+            got = np.shape(getattr(self, name))
+            if got != shape:
+                raise ConfigError(
+                    f"Reliability.{name}: expected shape {shape}, got {got}", expected=shape, got=got
+                )
+
+    def probabilities(self, scores: Float32) -> Float32:
+        """How likely each proposal is right.
+
+        Args:
+            scores: (E, K, T, M) of the experts.
+
+        Returns:
+            (E, K, T, M) in (0, 1).
+        """
+        at = np.searchsorted(SCORE_EDGES, scores)
+        of_score = np.stack([table[i] for table, i in zip(logit(self.by_score), at, strict=True)])
+        of_joint = logit(self.by_joint) - logit(self.overall)[:, None]
+        return np.asarray(sigmoid(of_score + of_joint[:, :, None, None]), np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists and strings, for JSON."""
+        return {
+            "experts": list(self.experts),
+            "joints": list(self.joints),
+            "by_score": self.by_score.tolist(),
+            "by_joint": self.by_joint.tolist(),
+            "overall": self.overall.tolist(),
+            "strength": self.strength.tolist(),
+            "spread": self.spread.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Reliability:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ConfigError: ``data`` is not what `to_dict` writes.
+        """
+        try:
+            return cls(
+                experts=tuple(str(n) for n in data["experts"]),
+                joints=tuple(str(n) for n in data["joints"]),
+                by_score=np.asarray(data["by_score"], np.float64),
+                by_joint=np.asarray(data["by_joint"], np.float64),
+                overall=np.asarray(data["overall"], np.float64),
+                strength=np.asarray(data["strength"], np.float64),
+                spread=np.asarray(data["spread"], np.float64),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                "expected reliabilities as written by Reliability.to_dict (experts, joints, by_score, "
+                f"by_joint, overall, strength, spread), got {str(data)[:200]}"
+            ) from error
+
+
+def learn(clips: Iterable[Sequence[SkeletonSequence]], joints: Skeleton | None = LCR13) -> Reliability:
+    """Reliabilities of the experts from their views of any number of clips, one clip at a time in memory.
+
+    Args:
+        clips: Per clip (or piece of one) the views of the same experts in the same order.
+        joints: As for `skelkit.aggregation.consensus.Consensus`.
+
+    Raises:
+        ConfigError: no clip, views that do not fit together, or clips of different experts.
+    """
+    tally: _Tally | None = None
+    for views in clips:
+        check_views(views)
+        skeleton = shared_joints([v.skeleton for v in views], joints)
+        if tally is None:
+            tally = _Tally(expert_names(views), skeleton)
+        tally.check(expert_names(views), skeleton)
+        tally.add(stack(views, skeleton))
+    if tally is None:
+        raise ConfigError("expected at least one clip to learn reliabilities from, got none")
+    return tally.reliability()
+
+
+class _Tally:
+    """How often experts met and agreed, per joint and per pair of score bins."""
+
+    def __init__(self, experts: tuple[str, ...], skeleton: Skeleton) -> None:
+        self.experts, self.skeleton = experts, skeleton
+        e, k = len(experts), skeleton.num_joints
+        self.met = np.zeros((e, e, k, _BINS, _BINS))
+        self.agreed = np.zeros_like(self.met)
+        self.seen = np.zeros((e, _BINS))
+        self.near = {pair: np.zeros(_RINGS) for pair in itertools.combinations(range(e), 2)}
+
+    def check(self, experts: tuple[str, ...], skeleton: Skeleton) -> None:
+        """Raise ConfigError where another clip has other experts."""
+        if (experts, skeleton) != (self.experts, self.skeleton):
+            raise ConfigError(
+                f"expected the same experts and joints in every clip, got {'+'.join(experts)} with "
+                f"{skeleton.name} after {'+'.join(self.experts)} with {self.skeleton.name}",
+                expected=self.experts,
+                got=experts,
+            )
+
+    def add(self, proposals: Proposals) -> None:
+        """Count one clip."""
+        size = lower_median(extent(proposals.points))
+        bins = np.searchsorted(SCORE_EDGES, proposals.scores)
+        for e, seen in enumerate(proposals.seen()):
+            self.seen[e] += np.bincount(bins[e][seen], minlength=_BINS)
+        for (a, b), apart in pair_distances(proposals.points).items():
+            k, t, m = np.nonzero(np.isfinite(apart))
+            with np.errstate(invalid="ignore"):
+                relative = np.nan_to_num(apart[k, t, m] / size[t, m])  # a lone joint has no size: 0 / 0
+            agree = relative <= AGREEMENT
+            self.near[a, b] += np.histogram(relative, _RINGS, (0, _NEAR))[0]
+            cell = (k * _BINS + bins[a, k, t, m]) * _BINS + bins[b, k, t, m]
+            shape = self.met.shape[2:]
+            met = np.bincount(cell, minlength=self.met[a, b].size).reshape(shape)
+            agreed = np.bincount(cell, agree, minlength=self.met[a, b].size).reshape(shape)
+            self.met[a, b] += met
+            self.agreed[a, b] += agreed
+            self.met[b, a] += met.swapaxes(1, 2)
+            self.agreed[b, a] += agreed.swapaxes(1, 2)
+
+    def reliability(self) -> Reliability:
+        """What follows from the counts."""
+        met, agreed = self.met, self.agreed
+        # What a score means before anything is known: itself (`Poses.scores` are calibrated).
+        middles = np.convolve([0, *SCORE_EDGES, 1], [0.5, 0.5], "valid")
+        share = (self.seen + 1e-9) / (self.seen + 1e-9).sum(axis=1, keepdims=True)
+        by_score = _factorise(met.sum(axis=2)[None], agreed.sum(axis=2)[None], middles[None, None])[0]
+        strength = (share * by_score).sum(axis=1)
+
+        def pooled(counts: Float64, axes: tuple[int, ...]) -> Float64:
+            return np.asarray(counts.sum(axis=axes))
+
+        overall = _factorise(
+            pooled(met, (2, 3, 4))[None, :, :, None, None],
+            pooled(agreed, (2, 3, 4))[None, :, :, None, None],
+            strength[None, :, None],
+        )[0, :, 0]
+        met_k, agreed_k = (np.moveaxis(pooled(x, (3, 4)), 2, 0)[..., None, None] for x in (met, agreed))
+        by_joint = _factorise(met_k, agreed_k, overall[None, :, None])[:, :, 0].T
+        return Reliability(
+            experts=self.experts,
+            joints=self.skeleton.joints,
+            by_score=by_score,
+            by_joint=by_joint,
+            overall=overall,
+            strength=strength,
+            spread=_spreads(self.near),
+        )
+
+
+def _factorise(met: Float64, agreed: Float64, prior: Float64, rounds: int = 100) -> Float64:
+    """The p that explain agreements as products of two: least squares, one expert after the other.
+
+    Args:
+        met: (G, E, E, B, B) cases of expert i in bin a meeting expert j in bin b, for G independent groups.
+        agreed: Of these, how many agreed.
+        prior: Broadcasts to (G, E, B): what p is without evidence.
+        rounds: Passes over the experts.
+
+    Returns:
+        (G, E, B).
+    """
+    groups, experts, _, bins, _ = met.shape
+    prior = np.broadcast_to(prior, (groups, experts, bins))
+    p = prior.copy()
+    for _, e in itertools.product(range(rounds), range(experts)):
+        explained = np.einsum("gjab,gjb->ga", agreed[:, e], p)
+        weight = np.einsum("gjab,gjb->ga", met[:, e], p**2)
+        p[:, e] = (explained + _PRIOR_CASES * prior[:, e]) / (weight + _PRIOR_CASES)
+        p[:, e] = np.clip(p[:, e], 1 - _SURE, _SURE)
+    return p
+
+
+def _spreads(near: dict[tuple[int, int], Float64], rounds: int = 50) -> Float64:
+    """How exact right proposals are, from the distances between experts.
+
+    Of two right experts the squared distance has the sum of their variances (Rayleigh's distribution); in
+    all other cases the distance is as good as evenly spread over the area. The mixture is fitted by
+    expectation maximisation for each pair, and the sums are solved for the experts' own variances; of two
+    experts each gets half.
+
+    Args:
+        near: (i, j) -> how many distances fell into each of the rings up to `_NEAR`.
+        rounds: Of expectation maximisation.
+
+    Returns:
+        (E,) within `_SPREAD_RANGE`.
+    """
+    if not near:
+        return np.full(1, _SPREAD_RANGE[1])
+    r = (np.arange(_RINGS) + 0.5) * _NEAR / _RINGS
+    counts = np.stack(list(near.values())) + 1e-6
+    share, variance = np.full((len(counts), 1), 0.5), np.full((len(counts), 1), AGREEMENT**2)
+    for _ in range(rounds):
+        right = share * r / variance * np.exp(-0.5 * r**2 / variance)
+        case = counts * right / (right + (1 - share) * 2 * r / _NEAR**2)
+        share = case.sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True)
+        variance = (case * r**2).sum(axis=1, keepdims=True) / (2 * case.sum(axis=1, keepdims=True))
+        variance = np.clip(variance, 2 * _SPREAD_RANGE[0] ** 2, 2 * _SPREAD_RANGE[1] ** 2)
+    members = np.asarray([[e in pair for e in range(max(max(p) for p in near) + 1)] for pair in near], float)
+    own = np.linalg.lstsq(members, variance[:, 0], rcond=None)[0]
+    return np.asarray(np.clip(np.sqrt(np.maximum(own, 0)), *_SPREAD_RANGE))
+
+
+def logit(p: Any) -> Any:
+    """Log of the odds."""
+    return np.log(p / (1 - p))
+
+
+def sigmoid(x: Any) -> Any:
+    """Inverse of `logit`."""
+    return 1 / (1 + np.exp(-x))

@@ -1,0 +1,144 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_sequences import experts, sequence, walk
+
+from skelkit.aggregation.consensus import Consensus
+from skelkit.aggregation.reliability import Reliability, learn
+from skelkit.aggregation.ssta import Ssta
+from skelkit.aggregation.views import cut
+from skelkit.errors import ConfigError
+from skelkit.protocols import Aggregator
+from skelkit.structures import SkeletonSequence
+
+ALL = Consensus(joints=None)
+SCENES = st.tuples(st.integers(1, 2), st.integers(1, 20), st.integers(1, 4), st.integers(0, 2**32 - 1))
+
+
+def graded(frames: int, shares: list[float], seed: int = 0) -> tuple[np.ndarray, list[SkeletonSequence]]:
+    """Truth, and experts that are right in these shares of cases, with scores that know something of it."""
+    rng = np.random.default_rng(seed)
+    truth = walk(1, frames, seed)
+    views = []
+    for share in shares:
+        right = rng.random(truth.shape[:3]) < share
+        wrong = truth + rng.normal(0, 60, truth.shape)
+        k = np.where(right[..., None], truth + rng.normal(0, 2, truth.shape), wrong)
+        scores = np.where(right, rng.beta(5, 3, right.shape), rng.beta(3, 5, right.shape))
+        views.append(sequence(k, scores=scores, source=f"expert{share}"))
+    return truth, views
+
+
+def error(got: SkeletonSequence, truth: np.ndarray) -> float:
+    return float((np.linalg.norm(got.keypoints - truth, axis=-1) > 10).mean())
+
+
+@given(SCENES)
+@settings(deadline=None, max_examples=25)
+def test_nan_only_where_nobody_sees_and_values_in_range(scene: tuple[int, ...]) -> None:
+    views = experts(*scene)
+    got = ALL.aggregate(views)
+    nobody = np.all([np.isnan(v.keypoints).any(axis=-1) for v in views], axis=0)
+    assert np.array_equal(np.isnan(got.keypoints).any(axis=-1), nobody)
+    assert (got.scores[nobody] == 0).all()
+    assert ((got.scores[~nobody] > 0) & (got.scores[~nobody] <= 1)).all()
+    stack = np.stack([v.keypoints for v in views])
+    low, high = np.fmin.reduce(stack), np.fmax.reduce(stack)
+    inside = (got.keypoints >= low - 0.01) & (got.keypoints <= high + 0.01)
+    assert inside[~nobody].all()  # a mean of proposals, never outside them
+
+
+@given(SCENES, st.permutations(range(4)))
+@settings(deadline=None, max_examples=20)
+def test_the_order_of_experts_does_not_matter(scene: tuple[int, ...], order: list[int]) -> None:
+    views = experts(*scene, noise=3.0)
+    one = ALL.aggregate(views)
+    other = ALL.aggregate([views[i] for i in order if i < len(views)])
+    near = np.isclose(one.keypoints, other.keypoints, atol=0.1, equal_nan=True)
+    assert near.mean() > 0.99  # a tie between modes may fall otherwise
+
+
+@given(SCENES)
+@settings(deadline=None, max_examples=20)
+def test_identical_experts_give_back_the_pose_with_full_confidence(scene: tuple[int, ...]) -> None:
+    people, frames, count, seed = scene
+    view = experts(people, frames, 1, seed)[0]
+    got = ALL.aggregate([view] * count)
+    np.testing.assert_allclose(got.keypoints, view.keypoints, atol=1e-3)
+    assert got.confidence[view.present()] == pytest.approx(1, abs=1e-3)
+
+
+@given(SCENES, st.sampled_from([0.5, 2.0]), st.integers(-64, 64))
+@settings(deadline=None, max_examples=20)
+def test_moves_and_scales_with_the_picture(scene: tuple[int, ...], scale: float, shift: int) -> None:
+    views = experts(*scene)
+    moved = [replace(v, keypoints=v.keypoints * np.float32(scale) + np.float32(shift)) for v in views]
+    one, other = ALL.aggregate(views), ALL.aggregate(moved)
+    near = np.isclose(one.keypoints * scale + shift, other.keypoints, atol=0.1, equal_nan=True)
+    assert near.mean() > 0.99
+
+
+def test_learns_who_is_good_without_labels() -> None:
+    _, views = graded(400, [0.9, 0.6, 0.35])
+    known = learn([views], joints=None)
+    assert known.overall == pytest.approx([0.9, 0.6, 0.35], abs=0.08)
+    assert known.strength == pytest.approx([0.9, 0.6, 0.35], abs=0.1)
+    assert (np.diff(known.by_score[:, 2:-1]) > 0).all()  # higher scores are righter
+    again = Reliability.from_dict(json.loads(json.dumps(known.to_dict())))
+    assert np.array_equal(again.by_score, known.by_score) and again.experts == known.experts
+
+
+@pytest.mark.parametrize("apart_s", [0.05, 10.0])  # a clip; pictures that have nothing to do with each other
+def test_beats_the_best_expert_and_the_plain_rule(apart_s: float) -> None:
+    truth, views = graded(200, [0.9, 0.6, 0.35], seed=1)
+    views[0].keypoints[:, 50:60, 7] = np.nan
+    views = [replace(v, pts_s=np.arange(200) * apart_s) for v in views]
+    consensus = error(ALL.aggregate(views), truth)
+    assert consensus < 0.75 * error(views[0], truth)
+    assert consensus < error(Ssta(joints=None).aggregate(views), truth)
+
+
+def test_time_decides_between_two_experts() -> None:
+    truth = np.repeat(walk(1, 1), 40, axis=1)
+    views = [sequence(truth, source="a"), sequence(truth + np.float32(1), source="b")]
+    for frame, view in ((10, 0), (11, 0), (20, 1), (39, 1)):
+        views[view].keypoints[:, frame] += np.float32([60, 0])  # now one runs away, now the other
+    known = learn([views], joints=None)
+    assert error(Consensus(joints=None, reliability=known).aggregate(views), truth) == 0
+
+
+def test_a_stream_gives_the_whole_where_nothing_is_in_doubt() -> None:
+    _, views = graded(60, [0.95, 0.95, 0.95])
+    known = Consensus(joints=None, reliability=learn([views], joints=None))
+    pieces = [[cut(v, a, a + 20) for v in views] for a in (0, 20, 40)]
+    streamed = np.concatenate([s.keypoints for s in known.stream(pieces)], axis=1)
+    near = np.isclose(streamed, known.aggregate(views).keypoints, atol=0.1)
+    assert near.mean() > 0.98
+
+
+def test_refuses_what_does_not_fit() -> None:
+    views = experts(1, 5, 2, 0)
+    with pytest.raises(ConfigError, match="got none"):
+        learn([])
+    with pytest.raises(ConfigError, match="same experts"):
+        learn([views, views[::-1]])
+    with pytest.raises(ConfigError, match="got None"):
+        list(ALL.stream([views]))
+    known = learn([views], joints=None)
+    with pytest.raises(ConfigError, match="learnt"):
+        Consensus(joints=None, reliability=known).aggregate(views[::-1])
+    with pytest.raises(ConfigError, match="to_dict"):
+        Reliability.from_dict({"experts": 3})
+    with pytest.raises(ConfigError, match="shape"):
+        replace(known, overall=known.overall[:1])
+    assert isinstance(ALL, Aggregator)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_hardly_any_frames(frames: int) -> None:
+    assert ALL.aggregate([sequence(walk(1, frames))] * 3).num_frames == frames
+    assert ALL.aggregate([sequence(np.empty((0, frames, 17, 2)))] * 2).num_people == 0
