@@ -17,8 +17,9 @@ def timed(frames: Iterable[Any], *, time_base: Fraction, fps: float, window: int
     Frames come from the decoder in the order of display; their time stamps should increase, and where they
     do they are taken as they are, with all gaps. Otherwise, in this order:
 
-    - AVI stores no display times. What libavformat makes up for its B-frames are the right times in the
-      wrong order: sorting them within ``window`` frames gives each frame its own.
+    - AVI stores frames in the order of decoding, each in its slot of time, and no display times. The slots
+      are the right times in the wrong order where there are B-frames: sorted within ``window`` frames, each
+      frame gets its own.
     - A frame without a time stamp, or not after the one before it, follows that one by 1 / ``fps``.
 
     Args:

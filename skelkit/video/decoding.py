@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +178,13 @@ class VideoStream:
     def _describe(self, first: Any) -> VideoInfo:
         stream, container = self._stream, self._container
         swap, _ = _orientation(first)
+        seconds = Fraction(container.duration or 0, av.time_base)
+        if stream.duration and stream.time_base:
+            seconds = stream.duration * stream.time_base
         # Where a container has no time stamps, its average rate is an assumption, not a statement.
         rate = stream.average_rate if stream.start_time is not None else stream.guessed_rate
-        duration = 0.0
-        if stream.duration is not None and stream.time_base is not None:
-            duration = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            duration = container.duration / av.time_base
+        if container.format.name == "avi" and self._promise.frames and seconds > 0:
+            rate = self._promise.frames / seconds  # the one in the header counts time slots
         return VideoInfo(
             path=self._path,
             num_frames=-1,
@@ -192,7 +192,7 @@ class VideoStream:
             fps=float(rate or 0.0),
             width=first.height if swap else first.width,
             height=first.width if swap else first.height,
-            duration_s=max(duration, 0.0),
+            duration_s=max(float(seconds), 0.0),
             rotation=round(first.rotation / 90) * 90 % 360,
             codec=stream.codec_context.name,
         )
@@ -253,17 +253,27 @@ def _promise(path: str, container: Any, stream: Any) -> _Promise:
     """What the container promises, where its count can be trusted.
 
     MP4 and AVI carry a table of contents with a line per packet. A fragmented MP4 has only part of it at the
-    start. An AVI's may be lost or damaged, and then ends long before the time slots that its header counts:
-    that count is taken instead. Other formats' counts are estimates, or none.
+    start. Other formats' counts are estimates, or none.
     """
     avi = container.format.name == "avi"
     if not stream.frames or not (avi or "mp4" in container.format.name.split(",")):
         return _Promise(packets=None, frames=None)
-    entries = list(stream.index_entries)
-    if avi and (is_cut_short(path) or not entries or entries[-1].timestamp < 0.9 * stream.frames):
-        return _Promise(packets=stream.frames, frames=stream.frames)
-    stored = [entry for entry in entries if entry.size]
+    stored = [entry for entry in stream.index_entries if entry.size]
+    if avi and (count := _avi_count(path, [entry.timestamp for entry in stored], stream.frames)):
+        return _Promise(packets=count, frames=count)
     return _Promise(packets=len(stored), frames=sum(not entry.is_discard for entry in stored))
+
+
+def _avi_count(path: str, times: list[int], slots: int) -> int:
+    """Frames of an AVI whose table of contents is lost or damaged, by its header; 0 where the table is whole.
+
+    The header counts slots of time, of which a frame may take several. The table is not whole where it ends
+    long before they do.
+    """
+    gaps = [b - a for a, b in pairwise(times) if b > a]
+    if not is_cut_short(path) and (not gaps or times[-1] + 2 * max(gaps) >= slots):
+        return 0
+    return -(-slots // min(gaps, default=1))
 
 
 def _drain(container: Any, stream: Any, tally: _Tally, *, strict: bool) -> Iterator[Any]:
@@ -285,6 +295,8 @@ def _drain(container: Any, stream: Any, tally: _Tally, *, strict: bool) -> Itera
                 break
             if packet is None:
                 break
+            if container.format.name == "avi":  # what stands in the file, rather than a guess from it
+                packet.pts = packet.dts
             if packet.size:  # an empty one stands for "the last frame again", to the decoder for the end
                 tally.packets += 1
                 tally.bulky += packet.size > _BULKY

@@ -96,7 +96,7 @@ def _listed(entry: Entry, folder: str) -> Found:
     path = os.path.join(folder, entry.path)  # noqa: PTH118 - pathlib would tidy the path as given
     below = not Path(entry.path).is_absolute() and ".." not in Path(entry.path).parts
     base = (folder or ".") if below else None
-    kind, files = _kind(path), _frames_in(path) if Path(path).is_dir() else ()
+    kind, files = _kind(path), _frames_in(path) if os.path.isdir(path) else ()  # noqa: PTH112
     if files:
         kind = "frames"
     return Found(path=path, kind=kind, files=files, label=entry.label, video_id=entry.video_id, base=base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from skelkit.errors import InputError
 from skelkit.video.formats import IMAGES, VIDEOS, extension
 
+_SEPARATOR = re.compile(r"\s*,\s*|\s+")
 _PATH_COLUMNS = ("path", "video", "file")
 
 
@@ -30,8 +32,8 @@ class Entry:
 def read_manifest(path: str) -> list[Entry]:
     """Entries of a ``.txt`` or ``.csv`` manifest, in order.
 
-    Text: one path per line, optionally followed by a tab, a comma or white space and a label; a line that
-    ends in a known extension, or that exists as a whole, is a path with spaces. ``#`` begins a comment line.
+    Text: one path per line, optionally followed by a tab, a comma or white space and a label. A path may have
+    spaces: it ends where a file of that name exists, or at a known extension. ``#`` begins a comment line.
     CSV: a header with the column ``path`` (or ``video``, ``file``) and optionally ``label``, ``video_id``.
 
     Raises:
@@ -58,17 +60,15 @@ def _from_text(text: str, folder: str) -> Iterator[Entry]:
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
-        name, label = line, ""
-        if extension(line) not in VIDEOS | IMAGES and not Path(folder, line).exists():
-            if "\t" in line:
-                name, _, label = line.partition("\t")
-            elif "," in line:
-                name, _, label = line.rpartition(",")
-            else:
-                name, _, label = line.rpartition(" ")
-            if not name.strip():
-                name, label = line, ""
-        yield Entry(path=name.strip(), label=label.strip() or None)
+        ends = [(len(line), len(line)), *(match.span() for match in _SEPARATOR.finditer(line))]
+        # Without a file or an extension to go by, the label is the last word.
+        end, label = next((e for e in ends if _is_clip(folder, line[: e[0]])), ends[-1])
+        yield Entry(path=line[:end], label=line[label:] or None)
+
+
+def _is_clip(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)  # noqa: PTH118
+    return extension(name) in VIDEOS | IMAGES or os.path.exists(path)  # noqa: PTH110 - False for any nonsense
 
 
 def _from_csv(path: str, text: str) -> Iterator[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack
 from queue import Empty, Queue
 from typing import TypeVar
@@ -16,7 +16,7 @@ Slot = tuple[T] | BaseException | None
 """An item, or how it ended: an exception, or None where the iterator was exhausted."""
 
 
-def prefetch(iterable: Iterable[T], depth: int) -> Iterator[T]:
+def prefetch(iterable: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The items of ``iterable``, produced ahead of their use.
 
     The thread starts with the first item asked for. It holds at most ``depth`` finished items and works on
@@ -35,7 +35,7 @@ def prefetch(iterable: Iterable[T], depth: int) -> Iterator[T]:
     return _consume(iterable, Queue(maxsize=depth))
 
 
-def _consume(iterable: Iterable[T], queue: Queue[Slot[T]]) -> Iterator[T]:
+def _consume(iterable: Iterable[T], queue: Queue[Slot[T]]) -> Generator[T, None, None]:
     stop = threading.Event()
     # A daemon: a consumer that died with an exception must not keep the interpreter from leaving.
     thread = threading.Thread(target=_produce, args=(iterable, queue, stop), name="prefetch", daemon=True)
