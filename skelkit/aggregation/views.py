@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from skelkit.errors import ConfigError
 from skelkit.skeletons import remap
@@ -41,8 +42,23 @@ def stack(views: Sequence[SkeletonSequence], skeleton: Skeleton) -> Proposals:
         keypoints, score = remap(view.keypoints, view.scores, view.skeleton, skeleton)
         points[:, e] = keypoints.transpose(3, 2, 1, 0)
         scores[e] = score.transpose(2, 1, 0)
-    points[:, ~np.isfinite(points).all(axis=0)] = np.nan
+    np.copyto(points, np.nan, where=~np.isfinite(points).all(axis=0))
     return Proposals(points=points, scores=scores, pts_s=views[0].pts_s)
+
+
+def pick(values: Float32, chosen: npt.NDArray[np.intp]) -> Float32:
+    """The chosen expert's values.
+
+    Args:
+        values: (..., E, K, T, M).
+        chosen: (K, T, M) expert at each place.
+
+    Returns:
+        (..., K, T, M).
+    """
+    flat = values.reshape(*values.shape[:-4], -1)
+    at = chosen * chosen.size + np.arange(chosen.size).reshape(chosen.shape)
+    return np.asarray(flat.take(at, axis=-1))
 
 
 def check_views(views: Sequence[SkeletonSequence]) -> None:

@@ -98,7 +98,7 @@ def test_beats_the_best_expert_and_the_plain_rule(apart_s: float) -> None:
     views[0].keypoints[:, 50:60, 7] = np.nan
     views = [replace(v, pts_s=np.arange(200) * apart_s) for v in views]
     consensus = error(ALL.aggregate(views), truth)
-    assert consensus < 0.75 * error(views[0], truth)
+    assert consensus < 0.85 * error(views[0], truth)
     assert consensus < error(Ssta(joints=None).aggregate(views), truth)
 
 
