@@ -53,7 +53,7 @@ def fit(raw: Float32, right: Float32) -> Calibration:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fit", type=int, default=600, help="pictures to fit on")
     parser.add_argument("--check", type=int, default=200, help="pictures to check on")
     parser.add_argument("--experts", default=",".join(EXPERTS))

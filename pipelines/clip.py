@@ -1,0 +1,185 @@
+"""The unit of work: one video through all experts, as people with identities."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from skelkit.pipelines.settings import ExtractSettings
+
+from skelkit._version import __version__
+from skelkit.data import Clip, empty_sequence
+from skelkit.errors import VideoError
+from skelkit.experts import build_detector, build_expert, choose_device, describe
+from skelkit.protocols import Detector, PoseExpert
+from skelkit.structures import Detections, FrameBatch, Poses, SkeletonSequence, VideoInfo
+from skelkit.tracking import PoseTracker, TrackerSettings, unify_identities
+from skelkit.video import Source, open_video, prefetch, sha256
+
+BATCH_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20, "tensorrt": 512 << 20}
+"""Pixels of one batch at most: about three batches are in memory at once."""
+_AHEAD = 1
+"""Batches decoded ahead of the one the experts work on."""
+_TRACKED_BEFORE_LIMIT = 256
+"""Tracks kept per expert until people are limited across experts."""
+
+Progress = Callable[[int, int], None]
+"""Called after each batch with frames and poses (of the primary expert) so far."""
+
+
+def recipe(settings: ExtractSettings) -> dict[str, Any]:
+    """Every setting that shapes the data, with the sha256 of all weights; needs no network in memory.
+
+    Raises:
+        ConfigError: an unknown expert.
+        WeightsError: weights are not to be had.
+    """
+    experts = [describe(name, settings.weights) for name in settings.experts]
+    if any(e["kind"] == "top-down" for e in experts):
+        detector = describe(settings.detector, settings.weights)
+    else:
+        detector = None
+    return {
+        "job": "extract",
+        "skelkit": __version__,
+        "experts": experts,
+        "detector": detector,
+        "detector_score": settings.detector_score,
+        "device": settings.device,
+        "batch_size": settings.batch_size,
+        "max_people": settings.max_people,
+        **settings.sampling(),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipResult:
+    """One video, done."""
+
+    clip: Clip
+    """Its row in the shard."""
+    sequence: SkeletonSequence
+    """What goes to ``/poses``."""
+    experts: dict[str, SkeletonSequence]
+    """What each expert said."""
+    num_frames_decoded: int
+    """Frames decoded in the whole video, also those the sampling left out."""
+    error: VideoError | None
+    """Why decoding broke off, where it did."""
+
+
+class Extractor:
+    """The experts, in memory, ready for one video after the other.
+
+    Args:
+        settings: What to do.
+        threads: Networks at work at once; None = the device's default.
+    """
+
+    def __init__(self, settings: ExtractSettings, *, threads: int | None = None) -> None:
+        device = choose_device(settings.device, threads)
+        options: dict[str, Any] = {
+            "device": device,
+            "weights": settings.weights,
+            "batch_size": settings.batch_size,
+        }
+        self.settings = settings
+        self._batch_bytes = BATCH_BYTES[device.kind]
+        self._decoder_threads = max(1, min(4, (os.cpu_count() or 1) // 4))
+        self.experts: dict[str, PoseExpert] = {n: build_expert(n, **options) for n in settings.experts}
+        self.detector: Detector | None = None
+        if any(e.kind == "top-down" for e in self.experts.values()):
+            self.detector = build_detector(settings.detector, **options)
+        self._tracker = PoseTracker(TrackerSettings(max_people=_TRACKED_BEFORE_LIMIT))
+
+    def extract(self, source: Source, progress: Progress | None = None) -> ClipResult:
+        """One video; a damaged one keeps the frames that decode, an unreadable one is a failed clip."""
+        try:
+            digest = sha256(source)
+            with open_video(source, **self.settings.sampling(), threads=self._decoder_threads) as reader:
+                return self._read(source, digest, reader, progress)
+        except VideoError as error:
+            return self.nothing(source, error.message, error)
+
+    def predict(self, frames: FrameBatch) -> dict[str, Poses]:
+        """All experts on one batch; people are detected once for all of them."""
+        people = self._people(frames)
+        return {name: expert.predict(frames, people) for name, expert in self.experts.items()}
+
+    def _people(self, frames: FrameBatch) -> Detections | None:
+        if self.detector is None:
+            return None
+        found = self.detector.detect(frames)
+        sure = found.box_scores >= self.settings.detector_score
+        return Detections(
+            frame_indices=found.frame_indices[sure],
+            boxes_xyxy=found.boxes_xyxy[sure],
+            box_scores=found.box_scores[sure],
+        )
+
+    def _read(self, source: Source, digest: str, reader: Any, progress: Progress | None) -> ClipResult:
+        info: VideoInfo = reader.info
+        size = max(1, min(self.settings.batch_size, self._batch_bytes // (info.width * info.height * 3)))
+        poses: dict[str, list[Poses]] = {name: [] for name in self.experts}
+        indices, times, found = [np.zeros(0, np.int64)], [np.zeros(0)], 0
+        failure: VideoError | None = None
+        try:
+            with closing(prefetch(reader.batches(size), _AHEAD)) as batches:
+                for batch in batches:
+                    for name, predicted in self.predict(batch).items():
+                        poses[name].append(predicted)
+                    indices.append(batch.indices)
+                    times.append(batch.pts_s)
+                    if progress:
+                        found += len(poses[self.settings.experts[0]][-1])
+                        progress(sum(map(len, indices)), found)
+        except VideoError as error:
+            failure = error
+        info = replace(reader.info, num_frames=failure.frames_decoded) if failure else reader.info
+        clip_of = {
+            "frame_indices": np.concatenate(indices),
+            "pts_s": np.concatenate(times),
+            "info": info,
+            "video_id": source.video_id,
+        }
+        views = unify_identities(
+            {name: self._track(name, poses.pop(name), clip_of) for name in self.experts},
+            max_people=self.settings.max_people,
+        )
+        views = {name: replace(view, label=source.label) for name, view in views.items()}
+        sequence = views[self.settings.experts[0]]
+        clip = Clip.of(
+            sequence,
+            status="ok" if any(v.num_people and v.present().any() for v in views.values()) else "no_person",
+            source=source.path,
+            sha256=digest,
+            detail=f"damaged: {failure.message}" if failure else "",
+        )
+        return ClipResult(
+            clip=clip, sequence=sequence, experts=views, num_frames_decoded=info.num_frames, error=failure
+        )
+
+    def _track(self, name: str, poses: list[Poses], clip_of: dict[str, Any]) -> SkeletonSequence:
+        if poses:
+            return self._tracker.track(poses, **clip_of, source=name)
+        info: VideoInfo = clip_of["info"]  # the sampling left no frame
+        return empty_sequence(
+            self.experts[name].skeleton,
+            video_id=clip_of["video_id"],
+            image_size=(info.height, info.width),
+            sources=(name,),
+        )
+
+    def nothing(self, source: Source, why: str, error: VideoError | None = None) -> ClipResult:
+        """A failed clip without a frame."""
+        views = {
+            name: empty_sequence(expert.skeleton, video_id=source.video_id, sources=(name,))
+            for name, expert in self.experts.items()
+        }
+        sequence = views[self.settings.experts[0]]
+        clip = Clip.of(sequence, status="failed", source=source.path, detail=why, label=source.label or "")
+        return ClipResult(clip=clip, sequence=sequence, experts=views, num_frames_decoded=0, error=error)

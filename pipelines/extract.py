@@ -1,0 +1,273 @@
+"""Videos -> one shard: find inputs, share them out, extract each, merge, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from skelkit.pipelines import workers
+from skelkit.pipelines.clip import Extractor, recipe
+from skelkit.pipelines.settings import ExtractSettings, Share
+from skelkit.pipelines.sharing import share_out, shared_output
+from skelkit.pipelines.spool import Row, Spool, open_ours, row_of
+
+from skelkit.data import merge_shards
+from skelkit.errors import ConfigError, ExpertError, OutputError
+from skelkit.video import Source, find_sources
+
+STATUSES = ("ok", "no_person", "damaged", "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run is about to do."""
+
+    output: Path
+    sources: list[Source]
+    recipe: dict[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What a run did: one row for every input."""
+
+    output: str
+    rows: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Inputs by status."""
+        return {s: sum(r["status"] == s for r in self.rows) for s in STATUSES}
+
+    @property
+    def exit_code(self) -> int:
+        """0 all whole; 1 some inputs failed or are damaged; 3 not one could be read."""
+        counts = self.counts
+        if self.rows and counts["failed"] == len(self.rows):
+            return 3
+        return int(counts["failed"] + counts["damaged"] > 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """As written beside the output."""
+        return {
+            "output": self.output,
+            "seconds": round(self.seconds, 3),
+            "counts": self.counts,
+            "recipe": self.recipe,
+            "inputs": self.rows,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """News of a run, for whoever shows progress."""
+
+    source: Source
+    kind: str
+    """``kept`` (done by an earlier run), ``progress`` or ``done``."""
+    frames: int = 0
+    people: int = 0
+    row: Row | None = None
+
+
+def plan(
+    inputs: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    settings: ExtractSettings,
+    *,
+    share: Share | None = None,
+    limit: int | None = None,
+) -> Plan:
+    """Find the inputs and the experts, without computing anything.
+
+    Args:
+        inputs: What `skelkit.video.find_sources` takes.
+        output: The shard to make.
+        settings: What to do.
+        share: Take one share of the inputs; its number goes into the output's name.
+        limit: Take the first so many inputs (of the share).
+
+    Raises:
+        InputError: nothing to extract.
+        ConfigError: a setting is wrong.
+        WeightsError: weights are not to be had.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit: expected at least 1, got {limit}")
+    chosen = find_sources(inputs)
+    path = Path(output)
+    if share is not None:
+        chosen, path = share_out(chosen, share), shared_output(path, share)
+    return Plan(output=path, sources=chosen[:limit], recipe=recipe(settings))
+
+
+def extract(
+    task: Plan,
+    settings: ExtractSettings,
+    *,
+    worker_count: int = 1,
+    overwrite: bool = False,
+    show: Callable[[Step], None] = lambda step: None,
+) -> Report:
+    """Carry out a plan. Killed at any moment, the same call goes on where it stopped.
+
+    Args:
+        task: What to do.
+        settings: How.
+        worker_count: Videos worked on at the same time, each in a process of its own.
+        overwrite: Do not go on from an earlier run, and replace the output.
+        show: Called with every piece of news.
+
+    Returns:
+        The report; the same stands beside the output as ``OUT.h5.report.json``.
+
+    Raises:
+        OutputError: the output is not ours to replace, is being written, or the disk is full.
+        ConfigError: an earlier run had other settings.
+        KeyboardInterrupt: on SIGINT and SIGTERM; what is finished is kept.
+    """
+    begin = time.monotonic()
+    _check_output(task.output, overwrite=overwrite)
+    spool = Spool(task.output, task.recipe)
+    with _terminable(), spool.held(overwrite=overwrite):
+        if not overwrite:
+            spool.adopt(task.sources)
+        rows = _do(task.sources, spool, settings, worker_count, show)
+        order = [s.video_id for s in task.sources]
+        merge_shards(task.output, spool.parts(task.sources), order=order)
+        report = Report(
+            output=str(task.output),
+            rows=[rows[video_id] for video_id in order],
+            seconds=time.monotonic() - begin,
+            recipe=task.recipe,
+        )
+        beside = task.output.with_name(task.output.name + ".report.json")
+        beside.write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        spool.remove()
+    return report
+
+
+def _do(
+    sources: list[Source],
+    spool: Spool,
+    settings: ExtractSettings,
+    worker_count: int,
+    show: Callable[[Step], None],
+) -> dict[str, Row]:
+    """Every source's row, by name; what is finished already is not done again."""
+    rows: dict[str, Row] = {}
+    todo = []
+    for source in sources:
+        row = spool.finished(source)
+        if row is None:
+            todo.append(source)
+        else:
+            rows[source.video_id] = row
+            show(Step(source=source, kind="kept", row=row))
+    arguments = (settings, spool.output, spool.recipe, _threads(worker_count))
+    nobody: Extractor | None = None
+    with closing(workers.run(make_job, arguments, todo, worker_count)) as events:
+        for event in events:
+            if event.kind == "progress":
+                frames, people = event.data
+                show(Step(source=event.task, kind="progress", frames=frames, people=people))
+                continue
+            row = event.data
+            if event.kind == "lost":  # written here, since no worker lived to do it
+                nobody = nobody or Extractor(settings, threads=1)
+                result = nobody.nothing(event.task, event.data)
+                row = row_of(
+                    event.task.video_id,
+                    source=event.task.path,
+                    status="failed",
+                    detail=event.data,
+                    sha256="",
+                    frames=0,
+                    people=0,
+                )
+                spool.keep(event.task, result, row, again=True)
+            rows[event.task.video_id] = row
+            show(Step(source=event.task, kind="done", row=row))
+    return rows
+
+
+def make_job(
+    settings: ExtractSettings, output: Path, made_by: dict[str, Any], threads: int | None
+) -> workers.Job:
+    """What a worker process does: one video -> its files in the spool; returns its row."""
+    extractor = Extractor(settings, threads=threads)
+    spool = Spool(output, made_by)
+
+    def job(source: Source, send: Callable[[Any], None]) -> Row:
+        begin = time.monotonic()
+        again = False
+        try:
+            result = extractor.extract(source, lambda frames, people: send((frames, people)))
+        except (ExpertError, MemoryError) as error:  # of this machine, not of this video
+            result, again = extractor.nothing(source, f"{type(error).__name__}: {error}"), True
+        status = "damaged" if result.clip.detail and result.clip.status != "failed" else result.clip.status
+        row = row_of(
+            source.video_id,
+            source=source.path,
+            status=status,
+            detail=result.clip.detail,
+            sha256=result.clip.sha256,
+            frames=result.clip.num_frames,
+            people=result.sequence.num_people,
+            frames_decoded=result.num_frames_decoded,
+            seconds=time.monotonic() - begin,
+        )
+        spool.keep(source, result, row, again=again)
+        return row
+
+    return job
+
+
+def _threads(worker_count: int) -> int | None:
+    """Cores for each worker; None = all."""
+    if worker_count == 1:
+        return None
+    return max(1, len(os.sched_getaffinity(0)) // worker_count)
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse early what could only fail at the end."""
+    if output.is_dir():
+        raise OutputError(f"expected a file name for the output, got the folder {output}", path=output)
+    parent = output.parent
+    if not parent.is_dir():
+        raise OutputError(
+            f"expected an existing folder for {output}, found no {parent}; create it", path=output
+        )
+    if not os.access(parent, os.W_OK):
+        raise OutputError(f"no permission to write in {parent}; choose another folder", path=output)
+    if overwrite and output.exists():
+        open_ours(output).close()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: workers stopped, finished videos kept."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: whoever owns it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,146 @@
+"""Worker processes that survive what videos do to them.
+
+Each worker holds its experts in memory and takes one video after the other. One that dies (a crash in a
+decoder, the kernel's out-of-memory killer) is replaced and its video tried once more; if that kills a
+worker again, the video is set aside. Workers end with their parent, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, Generic, TypeVar
+
+from skelkit.errors import SkelkitError
+
+Task = TypeVar("Task")
+
+_TRIES = 2
+"""Workers a task may kill before it is set aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Generic[Task]):
+    """Something a worker reports."""
+
+    task: Task
+    kind: str
+    """``progress``, ``done``, or ``lost`` (the task killed its workers)."""
+    data: Any
+    """What the job sent; for ``lost`` why the worker died."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: SpawnProcess
+    pipe: connection.Connection
+    task: Any = None
+
+
+Job = Callable[[Any, Callable[[Any], None]], Any]
+"""What a worker does with a task: called with the task and a function that sends progress."""
+
+
+def run(
+    make_job: Callable[..., Job], arguments: tuple[Any, ...], tasks: Sequence[Task], count: int
+) -> Generator[Event[Task], None, None]:
+    """Do all tasks in `count` processes.
+
+    Args:
+        make_job: Called once in every worker; a module-level function.
+        arguments: Its arguments; pickled.
+        tasks: What to do; pickled one by one.
+        count: Number of processes.
+
+    Yields:
+        Progress and results as they come. Closing the iterator ends the workers.
+
+    Raises:
+        SkelkitError: what `make_job` or a task raised on purpose; the other workers are ended.
+    """
+    waiting = deque(enumerate(tasks))
+    deaths: dict[int, int] = {}
+    workers: list[_Worker] = []
+    try:
+        workers += [_start(make_job, arguments) for _ in range(min(count, len(tasks)))]
+        while workers:
+            for ready in connection.wait([w.pipe for w in workers]):
+                worker = next(w for w in workers if w.pipe is ready)
+                try:
+                    kind, data = worker.pipe.recv()
+                except EOFError:
+                    event = _buried(worker, waiting, deaths)
+                    workers.remove(worker)
+                    if event is not None:
+                        yield event
+                    if waiting:
+                        workers.append(_start(make_job, arguments))
+                    continue
+                if kind == "error":
+                    raise data
+                if kind != "ready":
+                    yield Event(task=worker.task[1], kind=kind, data=data)
+                if kind in {"ready", "done"}:
+                    worker.task = waiting.popleft() if waiting else None
+                    worker.pipe.send(worker.task and worker.task[1])
+                    if worker.task is None:
+                        worker.process.join()
+                        workers.remove(worker)
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.process.join()
+
+
+def _start(make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, make_job, arguments), daemon=True)
+    process.start()
+    theirs.close()  # so that the worker's death ends the pipe
+    return _Worker(process, mine)
+
+
+def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: dict[int, int]) -> Event[Task] | None:
+    """What to make of a worker's death: its task goes back to the front, or is set aside."""
+    worker.process.join()
+    code = worker.process.exitcode or 0
+    why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if worker.task is None:
+        raise SkelkitError(f"a worker process died while it loaded the experts ({why}); try --workers 1")
+    number, task = worker.task
+    deaths[number] = deaths.get(number, 0) + 1
+    if deaths[number] < _TRIES:
+        waiting.appendleft((number, task))
+        return None
+    return Event(task=task, kind="lost", data=f"it killed its worker process {_TRIES} times ({why})")
+
+
+def _work(pipe: connection.Connection, make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> None:
+    """A worker's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        job = make_job(*arguments)
+        pipe.send(("ready", None))
+        while (task := pipe.recv()) is not None:
+            pipe.send(("done", job(task, lambda data: pipe.send(("progress", data)))))
+    except SkelkitError as error:
+        pipe.send(("error", error))
+    except (EOFError, BrokenPipeError):
+        pass  # the parent is gone
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
