@@ -27,6 +27,7 @@ from skelkit.aggregation.reliability import Reliability, learn, logit, sigmoid
 from skelkit.aggregation.swaps import distance, pair_distances, undo_swaps
 from skelkit.aggregation.views import (
     Proposals,
+    check_continues,
     check_views,
     cut,
     expert_names,
@@ -34,6 +35,7 @@ from skelkit.aggregation.views import (
     lower_median,
     pick,
     stack,
+    unstack,
 )
 from skelkit.errors import ConfigError
 from skelkit.skeletons import LCR13
@@ -123,18 +125,13 @@ class Consensus:
                 undo_swaps(proposals, skeleton, pair_distances(proposals.points))
             size = lower_median(extent(proposals.points))
             modes, likelihood, scores = find_modes(proposals, size, self.reliability)
-            path = path or _Path(modes[:, :, :, :0])
+            path = path or _Path(modes)
+            check_continues(path.place, proposals)
             chosen = path.follow(modes, likelihood, size, proposals.pts_s)
             points = pick(modes, chosen)
             apart = distance(points[:, None], proposals.points)
-            sequence = replace(
-                views[0],
-                skeleton=skeleton,
-                keypoints=np.ascontiguousarray(points.transpose(3, 2, 1, 0)),
-                scores=np.ascontiguousarray(pick(scores, chosen).transpose(2, 1, 0)),
-                confidence=np.ascontiguousarray(body_confidence(apart, head_length(points, skeleton)).T),
-                sources=expert_names(views),
-            )
+            confidence = body_confidence(apart, head_length(points, skeleton))
+            sequence = unstack(views, skeleton, points, pick(scores, chosen), confidence)
             yield sequence if self.joints is None else to_skeleton(sequence, self.joints)
 
 
@@ -199,7 +196,7 @@ class _Path:
     """The likeliest sequence of modes, with what it remembers from chunk to chunk."""
 
     def __init__(self, modes: Float32) -> None:
-        """Start with nothing seen; ``modes`` (C, E, K, 0, M) says how much there is to remember."""
+        """Start with nothing seen; ``modes`` (C, E, K, T, M) says how much there is to remember."""
         c, e, k, _, m = modes.shape
         self.place = np.full((c, e, k, m), np.nan, np.float32)  # the last modes seen of each joint
         self.belief = np.zeros((e, k, m), np.float32)  # log likelihood of the best path to each

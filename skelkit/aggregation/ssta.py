@@ -22,7 +22,7 @@ proposal closest to the aggregate of the frame before. What the equations leave 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,13 +32,14 @@ from skelkit.aggregation.joints import shared_joints, to_skeleton
 from skelkit.aggregation.swaps import Pairs, distance, pair_distances, undo_swaps
 from skelkit.aggregation.views import (
     Proposals,
+    check_continues,
     check_views,
     cut,
-    expert_names,
     join,
     lower_median,
     pick,
     stack,
+    unstack,
 )
 from skelkit.errors import ConfigError
 from skelkit.skeletons import LCR13
@@ -110,16 +111,9 @@ class Ssta:
             proposals = stack(views, skeleton)
             if state is None:
                 state = _State.before(proposals)
-            state.check(proposals)
+            check_continues(state.row, proposals)
             points, scores, confidence = self._chunk(proposals, skeleton, state)
-            sequence = replace(
-                views[0],
-                skeleton=skeleton,
-                keypoints=np.ascontiguousarray(points.transpose(3, 2, 1, 0)),
-                scores=np.ascontiguousarray(scores.transpose(2, 1, 0)),
-                confidence=np.ascontiguousarray(confidence.T),
-                sources=expert_names(views),
-            )
+            sequence = unstack(views, skeleton, points, scores, confidence)
             yield sequence if self.joints is None else to_skeleton(sequence, self.joints)
 
     def _chunk(
@@ -209,17 +203,6 @@ class _State:
             seen_s=np.full((k, m), -np.inf),
             calm_s=np.full((e, k, m), proposals.pts_s[0] if t else -np.inf),
         )
-
-    def check(self, proposals: Proposals) -> None:
-        """Raise ConfigError where a chunk does not continue the ones before."""
-        c, e, k, _, m = proposals.points.shape
-        if self.row.shape != (c, e, k, m):
-            raise ConfigError(
-                "aggregation: expected every chunk to have the same coordinates, experts, joints and people, "
-                f"got {(c, e, k, m)} after {self.row.shape}",
-                expected=self.row.shape,
-                got=(c, e, k, m),
-            )
 
     def advance(self, proposals: Proposals, max_gap_s: float) -> tuple[Float32, Bool, Bool]:
         """What came before each frame.

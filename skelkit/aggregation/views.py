@@ -46,6 +46,24 @@ def stack(views: Sequence[SkeletonSequence], skeleton: Skeleton) -> Proposals:
     return Proposals(points=points, scores=scores, pts_s=views[0].pts_s)
 
 
+def unstack(
+    views: Sequence[SkeletonSequence],
+    skeleton: Skeleton,
+    points: Float32,
+    scores: Float32,
+    confidence: Float32,
+) -> SkeletonSequence:
+    """What several views were made into: points (C, K, T, M), scores (K, T, M) and C (T, M)."""
+    return replace(
+        views[0],
+        skeleton=skeleton,
+        keypoints=np.ascontiguousarray(points.transpose(3, 2, 1, 0)),
+        scores=np.ascontiguousarray(scores.transpose(2, 1, 0)),
+        confidence=np.ascontiguousarray(confidence.T),
+        sources=expert_names(views),
+    )
+
+
 def pick(values: Float32, chosen: npt.NDArray[np.intp]) -> Float32:
     """The chosen expert's values.
 
@@ -85,6 +103,18 @@ def check_views(views: Sequence[SkeletonSequence]) -> None:
                 expected=want_c,
                 got=got_c,
             )
+
+
+def check_continues(past: Float32, proposals: Proposals) -> None:
+    """Raise ConfigError unless a chunk has the same (C, E, K, M) as what is remembered of the past."""
+    c, e, k, _, m = proposals.points.shape
+    if past.shape != (c, e, k, m):
+        raise ConfigError(
+            "aggregation: expected every chunk to have the same coordinates, experts, joints and people, "
+            f"got {(c, e, k, m)} after {past.shape}",
+            expected=past.shape,
+            got=(c, e, k, m),
+        )
 
 
 def _brief(array: np.ndarray) -> str:

@@ -129,6 +129,9 @@ def test_refuses_what_does_not_fit() -> None:
     with pytest.raises(ConfigError, match="got None"):
         list(ALL.stream([views]))
     known = learn([views], joints=None)
+    with pytest.raises(ConfigError, match="every chunk"):
+        two = experts(2, 5, 2, 0)
+        list(Consensus(joints=None, reliability=known).stream([views, two]))
     with pytest.raises(ConfigError, match="learnt"):
         Consensus(joints=None, reliability=known).aggregate(views[::-1])
     with pytest.raises(ConfigError, match="to_dict"):
