@@ -96,7 +96,9 @@ def predict(expert: PoseExpert, picture: Picture, detector: Detector | None) -> 
     return expert.predict(picture.frames, people)
 
 
-def measure(expert: PoseExpert, pictures: list[Picture], detector: Detector | None) -> tuple[float, float, float]:
+def measure(
+    expert: PoseExpert, pictures: list[Picture], detector: Detector | None
+) -> tuple[float, float, float]:
     """PCK@0.2 torso, PCK@0.1 box, share of people found."""
     found, truth, visible, boxes, hits = [], [], [], [], []
     for picture in pictures:
@@ -118,7 +120,9 @@ def measure(expert: PoseExpert, pictures: list[Picture], detector: Detector | No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--weights", type=Path, help="folder of the networks (default: the pack's)")
     parser.add_argument("--lspet", type=int, default=300, help="pictures of lspet")
     parser.add_argument("--experts", default=",".join(EXPERTS))

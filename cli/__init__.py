@@ -1,1 +1,51 @@
-"""The command line."""
+"""The command line: one file per verb, each command short: parse -> one pipeline call -> print its result.
+
+Importing this loads nothing heavy, so that `skelkit --help` answers at once; commands import what they run.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from skelkit._version import __version__
+
+from . import experts, extract, info, merge, render
+from ._errors import report_errors
+
+app = typer.Typer(
+    name="skelkit",
+    help="Turn folders of videos into skeleton action datasets, and train on them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(extract.extract)
+app.command()(merge.merge)
+app.command()(info.info)
+app.command()(render.render)
+app.add_typer(experts.app, name="experts")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"skelkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="On an error, show where in the code it arose.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Entry point of the `skelkit` command."""
+    report_errors(app)

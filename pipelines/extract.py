@@ -132,8 +132,8 @@ def extract(
         The report; the same stands beside the output as ``OUT.h5.report.json``.
 
     Raises:
-        OutputError: the output is not ours to replace, is being written, or the disk is full.
-        ConfigError: an earlier run had other settings.
+        ConfigError: the output is not ours to replace, or an earlier run had other settings.
+        OutputError: another run is writing it, no permission, or the disk is full.
         KeyboardInterrupt: on SIGINT and SIGTERM; what is finished is kept.
     """
     begin = time.monotonic()
@@ -243,10 +243,10 @@ def _threads(worker_count: int) -> int | None:
 def _check_output(output: Path, *, overwrite: bool) -> None:
     """Refuse early what could only fail at the end."""
     if output.is_dir():
-        raise OutputError(f"expected a file name for the output, got the folder {output}", path=output)
+        raise ConfigError(f"expected a file name for the output, got the folder {output}", path=output)
     parent = output.parent
     if not parent.is_dir():
-        raise OutputError(
+        raise ConfigError(
             f"expected an existing folder for {output}, found no {parent}; create it", path=output
         )
     if not os.access(parent, os.W_OK):

@@ -109,8 +109,7 @@ class Spool:
         """Take over from an existing output of the same recipe what need not be done again.
 
         Raises:
-            OutputError: the output exists and is not a shard of ours.
-            ConfigError: it was made with other settings.
+            ConfigError: the output exists and is not a shard of ours, or was made with other settings.
         """
         if not self.output.exists():
             return
@@ -207,12 +206,12 @@ def open_ours(output: Path) -> ShardReader:
     """The shard at the output's place.
 
     Raises:
-        OutputError: what is there is no shard, and so not ours to replace.
+        ConfigError: what is there is no shard, and so not ours to replace.
     """
     try:
         return ShardReader(output)
     except ShardError as error:
-        raise OutputError(
+        raise ConfigError(
             f"expected nothing or a skelkit shard at {output}, found a file that is not ours "
             f"({error.message}); choose another name or move it away",
             path=output,
@@ -270,7 +269,7 @@ def _unchanged(source: Source, kept: dict[str, Any], digest: str) -> bool:
         same_size: bool = now.size == kept["size"]
         return same_size and digest != "" and sha256(source) == digest
     except VideoError:
-        return kept["size"] == -1  # was out of reach then, and still is
+        return bool(kept["size"] == -1)  # was out of reach then, and still is
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,0 +1,1 @@
+"""`make demo`: skeletons out of a real video, with pictures to look at."""

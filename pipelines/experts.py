@@ -1,0 +1,99 @@
+"""What experts there are, whether their weights are here, and whether they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from skelkit.errors import SkelkitError, WeightsError
+from skelkit.experts import Device, build_detector, build_expert, choose_device
+from skelkit.experts.cards import Card, all_cards, load_card
+from skelkit.experts.weights import ensure_weights, find_weights
+from skelkit.structures import Detections, FrameBatch
+
+_FRAMES = 4
+
+
+def list_experts(weights: str | None) -> list[dict[str, Any]]:
+    """Every built-in card, and where its weights are."""
+    return [_row(card, weights) for card in all_cards()]
+
+
+def show_expert(name: str, weights: str | None) -> dict[str, Any]:
+    """Everything a card says.
+
+    Raises:
+        ConfigError: unknown expert.
+    """
+    card = load_card(name)
+    joints = {} if card.joints is None else {"joint_names": list(card.skeleton.joints)}
+    return card.model_dump(mode="json") | joints | {"weights_path": _row(card, weights)["weights"]}
+
+
+def fetch_expert(name: str, progress: Callable[[int, int | None], None] | None = None) -> dict[str, Any]:
+    """Download an expert's weights into the cache, unless they are on this machine already.
+
+    Raises:
+        ConfigError: unknown expert.
+        WeightsError: they are not to be had.
+    """
+    found = ensure_weights(load_card(name), progress=progress)
+    return {"name": name, "path": str(found.path), "sha256": found.sha256, "checked": found.checked}
+
+
+def check_expert(name: str, weights: str | None, device: str) -> dict[str, Any]:
+    """Load an expert and run it on frames of noise.
+
+    Returns:
+        ``ok``, and ``why`` where it is not; milliseconds per frame; what the network's input is.
+    """
+    try:
+        card = load_card(name)
+        if find_weights(card, weights) is None:
+            raise WeightsError(f"no weights here; fetch them with `skelkit experts fetch {name}`")
+        milliseconds = _run(card, weights, choose_device(device))
+    except SkelkitError as error:
+        return {"name": name, "ok": False, "why": error.message, "ms_per_frame": None}
+    return {"name": name, "ok": True, "why": "", "ms_per_frame": round(milliseconds, 2)}
+
+
+def _run(card: Card, weights: str | None, device: Device) -> float:
+    """Milliseconds per frame, one person per frame for top-down experts, after a warm-up."""
+    noise = np.random.default_rng(0).integers(0, 256, (_FRAMES, 360, 640, 3), dtype=np.uint8)
+    frames = FrameBatch(images=noise, indices=np.arange(_FRAMES), pts_s=np.arange(_FRAMES) / 30)
+    people = Detections(
+        frame_indices=frames.indices,
+        boxes_xyxy=np.tile(np.asarray([200, 40, 400, 340], np.float32), (_FRAMES, 1)),
+        box_scores=np.ones(_FRAMES, np.float32),
+    )
+    run: Callable[[], object]
+    if card.kind == "detector":
+        detector = build_detector(card.name, device=device, weights=weights)
+        run = lambda: detector.detect(frames)  # noqa: E731
+    else:
+        expert = build_expert(card.name, device=device, weights=weights)
+        run = lambda: expert.predict(frames, people)  # noqa: E731
+    run()
+    begin = time.perf_counter()
+    run()
+    return 1000 * (time.perf_counter() - begin) / _FRAMES
+
+
+def _row(card: Card, weights: str | None) -> dict[str, Any]:
+    try:
+        found = find_weights(card, weights)
+        where = str(found.path) if found else ""
+    except WeightsError as error:
+        where = error.message
+    return {
+        "name": card.name,
+        "kind": card.kind,
+        "joints": card.joints or "",
+        "verified": card.verified,
+        "weights": where,
+        "downloadable": bool(card.weights.urls),
+        "summary": card.summary,
+    }
