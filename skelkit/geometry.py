@@ -112,7 +112,7 @@ def oks_kernel(squared_distances: Floats, areas: Floats, sigmas: Floats) -> Floa
     """
     spread = 2 * np.maximum(areas, np.finfo(np.float64).tiny)[..., None] * (2 * sigmas) ** 2
     with np.errstate(over="ignore"):
-        return np.nan_to_num(np.exp(-squared_distances / spread), nan=0.0)
+        return np.asarray(np.nan_to_num(np.exp(-squared_distances / spread), nan=0.0))
 
 
 def oks_sums(a: Floats, b: Floats, areas: Floats, sigmas: Floats) -> tuple[Float64, npt.NDArray[np.int64]]:

@@ -91,7 +91,7 @@ def crop_frames(boxes_xyxy: Float32, spec: Input) -> Float32:
     step = spec.crop_scale * np.maximum(size[:, 0] / spec.width, size[:, 1] / spec.height)
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     corner = centre - step[:, None] * np.asarray([spec.width, spec.height]) / 2
-    return np.concatenate([corner, step[:, None]], axis=1).astype(np.float32)
+    return np.asarray(np.concatenate([corner, step[:, None]], axis=1), np.float32)
 
 
 def crops(images: UInt8, rows: npt.NDArray[np.intp], views: Float32, spec: Input) -> UInt8:

@@ -132,7 +132,7 @@ class ActiveTracks:
 
         Left out: poses too unsure, and all but the surest of several that are one person found twice.
         """
-        order = np.lexsort((*boxes.T, -scores))
+        order: Int64 = np.lexsort((*boxes.T, -scores))
         order = order[scores[order] >= self._settings.low_score]
         if len(order) < 2:
             return order
@@ -143,7 +143,7 @@ class ActiveTracks:
         for row in np.flatnonzero(alike.any(axis=1)):  # greedy, as in non-maximum suppression
             if keep[row]:
                 keep &= ~alike[row]
-        return order[keep]
+        return np.asarray(order[keep])
 
     def _associate(self, step: int, joints: Floats, boxes: Floats, scores: Floats) -> tuple[Int64, Int64]:
         """Tracks and poses that belong together: first the sure poses, then unsure ones to what is left.
