@@ -107,7 +107,7 @@ class Display:
 
 def print_plan(task: Plan, *, as_json: bool) -> None:
     """What a run would do."""
-    experts = [e["name"] for e in task.recipe["experts"]]
+    experts = list(task.recipe["experts"])
     detector = (task.recipe["detector"] or {}).get("name")
     if as_json:
         names = [{"video_id": s.video_id, "source": one_line(s.path), "label": s.label} for s in task.sources]

@@ -39,14 +39,14 @@ def _facts(summary: dict[str, Any]) -> Table:
     table = Table(show_header=False, title=escape(one_line(summary["path"])))
     status = ", ".join(f"{n} {s}" for s, n in summary["status"].items() if n)
     recipe, per_pose = summary["recipe"], summary["bytes_per_pose"] or 0
-    sizes = [f"{s['width']}x{s['height']} ({s['clips']})" for s in summary["image_sizes"]]
+    sizes = [f"{s['width']}x{s['height']} ({s['clips']})" for s in summary["image_sizes"] if s["width"]]
     for name, value in (
         ("clips", f"{summary['num_clips']} ({status})"),
         ("frames", f"{summary['num_frames']} ({summary['hours']:.2f} h)"),
         ("labels", summary["num_labels"]),
         ("picture sizes", ", ".join(sizes[:6]) + (", ..." if len(sizes) > 6 else "")),
         ("on disk", f"{summary['size_bytes'] / 1e6:.2f} MB, {per_pose:.0f} bytes per pose"),
-        ("made by", f"skelkit {summary['created_with']}, {recipe.get('job', 'unknown job')}"),
+        ("made by", f"{summary['created_with']}, {recipe.get('job', 'unknown job')}"),
     ):
         table.add_row(name, escape(str(value)))
     return table

@@ -37,9 +37,11 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown expert.
         WeightsError: weights are not to be had.
+        MissingExtraError: the device is not to be had.
     """
-    experts = [describe(name, settings.weights) for name in settings.experts]
-    if any(e["kind"] == "top-down" for e in experts):
+    choose_device(settings.device)  # refuse early what this machine lacks; results do not depend on it
+    experts = {name: describe(name, settings.weights) for name in settings.experts}
+    if any(e["kind"] == "top-down" for e in experts.values()):
         detector = describe(settings.detector, settings.weights)
     else:
         detector = None
@@ -47,10 +49,9 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
         "job": "extract",
         "skelkit": __version__,
         "experts": experts,
+        "primary": settings.experts[0],
         "detector": detector,
         "detector_score": settings.detector_score,
-        "device": settings.device,
-        "batch_size": settings.batch_size,
         "max_people": settings.max_people,
         **settings.sampling(),
     }

@@ -21,7 +21,7 @@ from skelkit.pipelines.clip import ClipResult
 
 from skelkit.data import ShardReader, ShardWriter, write_clip_file
 from skelkit.data.files import output_error
-from skelkit.data.merging import first_difference
+from skelkit.data.merging import brief, first_difference
 from skelkit.errors import ConfigError, OutputError, ShardError, VideoError
 from skelkit.video import Source, fingerprint, sha256
 
@@ -196,8 +196,8 @@ class Spool:
         if difference is not None:
             name, before, now = difference
             raise ConfigError(
-                f"{what} begun with other settings: {name} was {before!r}, now {now!r}; run with the same "
-                "settings, with --overwrite to start afresh, or with another output",
+                f"{what} made with other settings: {name} was {brief(before)}, now {brief(now)}; run with the "
+                "same settings, with --overwrite to start afresh, or with another output",
                 difference=name,
             )
 

@@ -82,7 +82,7 @@ def _survey(paths: Sequence[Path]) -> tuple[Header, dict[str, tuple[int, int]]]:
         with ShardReader(path) as reader:
             header = header or reader.header
             if difference := first_difference(_settings(header), _settings(reader.header)):
-                name, expected, got = difference[0], _brief(difference[1]), _brief(difference[2])
+                name, expected, got = difference[0], brief(difference[1]), brief(difference[2])
                 raise ShardError(
                     f"cannot merge: {name} is {expected} in {paths[0]}, but {got} in {path}; "
                     "merge shards of one recipe only",
@@ -140,7 +140,7 @@ def first_difference(a: Any, b: Any, name: str = "") -> tuple[str, Any, Any] | N
     return None if a == b and type(a) is type(b) else (name, a, b)
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
     """A value as it stands in a sentence."""
     text = str(value)
     return text if len(text) <= 80 else text[:79] + "…"

@@ -30,7 +30,6 @@ from skelkit.video.selection import Timed
 from skelkit.video.wholeness import is_cut_short
 
 _MAX_REORDER = 16  # frames, in H.264 and HEVC
-_BULKY = 16  # bytes: "nothing has changed" takes fewer
 _FALLBACK_FPS = 25.0  # libavformat's own guess where a stream says nothing
 _SWS_COLORSPACES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})  # AVColorSpace values that swscale converts
 _UNSPECIFIED = 2
@@ -43,8 +42,6 @@ class _Tally:
     packets: int = 0
     frames: int = 0
     damaged: int = 0
-    bulky: int = 0
-    """Packets too large to say no more than "the last frame again"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,13 +152,10 @@ class VideoStream:
             and tally.frames != promise.frames
             and is_cut_short(self._path)
         )
-        silent = tally.bulky - tally.frames - tally.damaged - promise.hidden if promise.packets else 0
         reasons = (
             ("the file is cut short", cut),
             (f"{_packets(missing)} missing from the file", missing and not cut),
             (f"{_packets(tally.damaged)} damaged and skipped", tally.damaged),
-            # As many may rightly show nothing: B-frames whose reference lies before the cut of an editor.
-            (f"{_packets(silent)} without a picture", silent > _MAX_REORDER),
         )
         why = " and ".join(reason for reason, applies in reasons if applies)
         if not why:
@@ -299,7 +293,6 @@ def _drain(container: Any, stream: Any, tally: _Tally, *, strict: bool) -> Itera
                 packet.pts = packet.dts
             if packet.size:  # an empty one stands for "the last frame again", to the decoder for the end
                 tally.packets += 1
-                tally.bulky += packet.size > _BULKY
                 yield from _feed(stream, packet, tally, strict=strict)
     yield from _feed(stream, None, tally, strict=strict)
 

@@ -25,10 +25,11 @@ def make_video(tmp_path: Path) -> MakeVideo:
         codec: str = "libx264",
         pix_fmt: str = "yuv420p",
         fps: int = 25,
-        pts: Sequence[int] | None = None,
+        pts: Sequence[int] | None = None,  # milliseconds
         matrix: Sequence[int] | None = None,
         format: str | None = None,  # noqa: A002
         gop: int = 12,
+        colorspace: int = 2,
         metadata: dict[str, str] | None = None,
         options: dict[str, str] | None = None,
     ) -> Source:
@@ -40,13 +41,14 @@ def make_video(tmp_path: Path) -> MakeVideo:
             stream.height, stream.width = images[0].shape[:2]
             stream.pix_fmt = pix_fmt
             stream.gop_size = gop
-            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            tick = Fraction(1, fps if pts is None else 1000)
+            stream.time_base = stream.codec_context.time_base = tick
+            stream.codec_context.colorspace = colorspace
             if matrix is not None:
                 stream.set_display_matrix(matrix)
-            times = pts if pts is not None else [round(1000 * i / fps) for i in range(len(images))]
-            for image, time in zip(images, times, strict=True):
+            for image, time in zip(images, pts or range(len(images)), strict=True):
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts, frame.time_base = time, Fraction(1, 1000)
+                frame.pts, frame.time_base = time, tick
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return Source(video_id=path.stem, path=str(path), kind="video")
