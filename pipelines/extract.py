@@ -17,7 +17,7 @@ from skelkit.pipelines import workers
 from skelkit.pipelines.clip import Extractor, recipe
 from skelkit.pipelines.settings import ExtractSettings, Share
 from skelkit.pipelines.sharing import share_out, shared_output
-from skelkit.pipelines.spool import Row, Spool, open_ours, row_of
+from skelkit.pipelines.spool import Row, Spool, row_of
 
 from skelkit.data import merge_shards
 from skelkit.errors import ConfigError, ExpertError, OutputError
@@ -137,8 +137,9 @@ def extract(
         KeyboardInterrupt: on SIGINT and SIGTERM; what is finished is kept.
     """
     begin = time.monotonic()
-    _check_output(task.output, overwrite=overwrite)
+    _check_place(task.output)
     spool = Spool(task.output, task.recipe)
+    spool.check_output(overwrite=overwrite)
     with _terminable(), spool.held(overwrite=overwrite):
         if not overwrite:
             spool.adopt(task.sources)
@@ -240,7 +241,7 @@ def _threads(worker_count: int) -> int | None:
     return max(1, len(os.sched_getaffinity(0)) // worker_count)
 
 
-def _check_output(output: Path, *, overwrite: bool) -> None:
+def _check_place(output: Path) -> None:
     """Refuse early what could only fail at the end."""
     if output.is_dir():
         raise ConfigError(f"expected a file name for the output, got the folder {output}", path=output)
@@ -251,8 +252,6 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
         )
     if not os.access(parent, os.W_OK):
         raise OutputError(f"no permission to write in {parent}; choose another folder", path=output)
-    if overwrite and output.exists():
-        open_ours(output).close()
 
 
 @contextmanager

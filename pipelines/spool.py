@@ -105,16 +105,23 @@ class Spool:
         except OSError as error:
             raise output_error(error, shard) from error
 
-    def adopt(self, sources: list[Source]) -> None:
-        """Take over from an existing output of the same recipe what need not be done again.
+    def check_output(self, *, overwrite: bool) -> None:
+        """Refuse to touch what is at the output's place, before anything is written.
 
         Raises:
-            ConfigError: the output exists and is not a shard of ours, or was made with other settings.
+            ConfigError: it is not a shard of ours, or was made with other settings and is not to be
+                overwritten.
         """
+        if self.output.exists():
+            with open_ours(self.output) as reader:
+                if not overwrite:
+                    self._compare(reader.recipe, f"{self.output} was")
+
+    def adopt(self, sources: list[Source]) -> None:
+        """Take over from an existing output what need not be done again; see `check_output`."""
         if not self.output.exists():
             return
         with open_ours(self.output) as reader:
-            self._compare(reader.recipe, f"{self.output} was")
             have = {video_id: i for i, video_id in enumerate(reader.video_ids)}
             for source in sources:
                 if source.video_id in have and self.finished(source) is None:
@@ -196,8 +203,8 @@ class Spool:
         if difference is not None:
             name, before, now = difference
             raise ConfigError(
-                f"{what} made with other settings: {name} was {brief(before)}, now {brief(now)}; run with the "
-                "same settings, with --overwrite to start afresh, or with another output",
+                f"{what} made with other settings: {name} was {_shown(before)}, now {_shown(now)}; run with "
+                "the same settings, with --overwrite to start afresh, or with another output",
                 difference=name,
             )
 
@@ -254,6 +261,10 @@ def row_of(
         "seconds": round(seconds, 3),
         "sha256": sha256,
     }
+
+
+def _shown(value: Any) -> str:
+    return brief(value["name"] if isinstance(value, dict) and "name" in value else value)
 
 
 def _text(path: str) -> str:
