@@ -27,7 +27,7 @@ from skelkit.structures import UInt8, VideoInfo
 from skelkit.video.clock import timed
 from skelkit.video.failures import unreadable
 from skelkit.video.selection import Timed
-from skelkit.video.wholeness import is_cut_short
+from skelkit.video.wholeness import has_avi_table, is_cut_short
 
 _MAX_REORDER = 16  # frames, in H.264 and HEVC
 _FALLBACK_FPS = 25.0  # libavformat's own guess where a stream says nothing
@@ -247,27 +247,19 @@ def _promise(path: str, container: Any, stream: Any) -> _Promise:
     """What the container promises, where its count can be trusted.
 
     MP4 and AVI carry a table of contents with a line per packet. A fragmented MP4 has only part of it at the
-    start. Other formats' counts are estimates, or none.
+    start, and a damaged AVI may have lost it. Other formats' counts are estimates, or none.
     """
     avi = container.format.name == "avi"
     if not stream.frames or not (avi or "mp4" in container.format.name.split(",")):
         return _Promise(packets=None, frames=None)
     stored = [entry for entry in stream.index_entries if entry.size]
-    if avi and (count := _avi_count(path, [entry.timestamp for entry in stored], stream.frames)):
+    if avi and (is_cut_short(path) or not has_avi_table(path)):
+        # What is there of a table is only what opening has read. The header counts slots of time, of which
+        # a frame may take several.
+        steps = [b.timestamp - a.timestamp for a, b in pairwise(stored) if b.timestamp > a.timestamp]
+        count = -(-stream.frames // min(steps, default=1))
         return _Promise(packets=count, frames=count)
     return _Promise(packets=len(stored), frames=sum(not entry.is_discard for entry in stored))
-
-
-def _avi_count(path: str, times: list[int], slots: int) -> int:
-    """Frames of an AVI whose table of contents is lost or damaged, by its header; 0 where the table is whole.
-
-    The header counts slots of time, of which a frame may take several. The table is not whole where it ends
-    long before they do.
-    """
-    gaps = [b - a for a, b in pairwise(times) if b > a]
-    if not is_cut_short(path) and (not gaps or times[-1] + 2 * max(gaps) >= slots):
-        return 0
-    return -(-slots // min(gaps, default=1))
 
 
 def _drain(container: Any, stream: Any, tally: _Tally, *, strict: bool) -> Iterator[Any]:

@@ -1,10 +1,11 @@
-"""Is a file as long as it says it is? For the formats that are silent about it when decoded."""
+"""Is a file as whole as it says it is? For the formats that are silent about it when decoded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import BinaryIO
 
+_AVI_HEADER = 4096  # bytes, generously
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 
@@ -23,6 +24,25 @@ def is_cut_short(path: str) -> bool:
             if head[:4] == _MATROSKA:
                 return _matroska_end(file) > size
             return head[4:8] == b"ftyp" and _boxes_end(file, size) > size
+    except OSError:
+        return False
+
+
+def has_avi_table(path: str) -> bool:
+    """Whether an AVI has its table of contents: an ``idx1`` chunk at its end, or ``indx`` in its header."""
+    try:
+        with Path(path).open("rb") as file:
+            position, name = 12, b""
+            if b"indx" in file.read(_AVI_HEADER):
+                return True
+            while name != b"idx1":
+                file.seek(position)
+                head = file.read(8)
+                if len(head) < 8:
+                    return False
+                name, length = head[:4], int.from_bytes(head[4:], "little")
+                position += 8 + length + length % 2
+            return True
     except OSError:
         return False
 

@@ -147,6 +147,7 @@ def test_symlink_loops_end_and_links_are_followed(tmp_path: Path) -> None:
     (top / "self").symlink_to("self")
     (top / "away").symlink_to(tmp_path / "elsewhere")
     (top / "a_alias").symlink_to(top / "real")
+    (top / "z_alias").symlink_to(top / "real")
     (top / "link.mp4").symlink_to(tmp_path / "elsewhere" / "y.mp4")
     assert ids(top) == ["away/y", "link", "real/x"]
 

@@ -64,6 +64,7 @@ def test_leaving_early_stops_the_thread_and_closes_the_source(depth: int, taken:
     source = Source(10**9)
     for seen, _ in enumerate(prefetch(source(), depth), start=1):
         if seen == taken:
+            time.sleep(0.02)  # by now the thread waits for room
             break
     assert threads() == 0
     assert source.closed

@@ -58,6 +58,10 @@ def test_variable_rate_takes_the_nearest_and_none_twice() -> None:
     assert chosen([0.0, 0.4, 0.8, 1.1, 1.5], target_fps=1) == [0, 3]
 
 
+def test_the_earlier_of_two_equally_near_frames() -> None:
+    assert chosen([0.0, 0.25, 0.75, 1.0], target_fps=2) == [0, 1, 3]
+
+
 def test_clock_starts_with_the_first_frame_wanted() -> None:
     assert chosen([0.0, 0.3, 0.8, 1.3, 1.8, 2.3], target_fps=1, start_s=0.2) == [1, 3, 5]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
@@ -122,6 +124,11 @@ def test_pixel_formats_come_out_in_the_right_colours(
         assert np.abs(images[:, y, x].astype(int) - picture[y, x]).max() <= tolerance
 
 
+def test_colour_space_unknown_to_the_converter(make_video: MakeVideo) -> None:
+    images, *_ = read(make_video("a.mp4", [grey(90)] * 2, colorspace=8))
+    assert images.mean() == pytest.approx(90, abs=3)
+
+
 def test_grey_video(make_video: MakeVideo) -> None:
     images, *_ = read(make_video("a.mp4", [grey(0), grey(120), grey(255)], pix_fmt="gray"))
     assert np.ptp(images, axis=3).max() == 0
@@ -203,11 +210,20 @@ def test_avi_with_b_frames_has_times_in_order(make_video: MakeVideo) -> None:
     assert (info.fps, info.num_frames_from_header) == (25.0, 40)
 
 
+def test_avi_with_gaps_keeps_them(make_video: MakeVideo) -> None:
+    times = [0, 400, 440, 480, 1000, 1040]
+    source = make_video("a.avi", ramp(6), codec="mjpeg", pix_fmt="yuvj420p", pts=times)
+    _, _, pts_s, info = read(source)
+    assert pts_s == pytest.approx(np.asarray(times) / 1000)
+    assert info.num_frames_from_header == 6
+    assert info.fps == pytest.approx(6 / info.duration_s)
+
+
 def test_stream_without_time_stamps_counts_frames(make_video: MakeVideo) -> None:
-    _, indices, pts_s, info = read(make_video("a.h264", ramp(9)))
+    _, indices, pts_s, info = read(make_video("a.h264", ramp(9), fps=30))
     assert indices == list(range(9))
-    assert info.fps > 0
-    assert pts_s == pytest.approx(np.arange(9) / info.fps)
+    assert info.fps == 30.0
+    assert pts_s == pytest.approx(np.arange(9) / 30)
     assert info.num_frames_from_header is None
 
 
@@ -310,12 +326,17 @@ def test_threads_give_the_same_frames(make_video: MakeVideo) -> None:
     assert one[1] == four[1]
 
 
-def test_packets_that_turn_into_nothing_are_damage(make_video: MakeVideo) -> None:
-    source = make_video("a.mp4", noise(60), codec="mpeg4")
-    spoil(source, list(range(20, 45)), bytes)
+@pytest.mark.parametrize("hole", [6000, 40000])
+def test_avi_that_lost_its_table_and_some_frames(make_video: MakeVideo, hole: int) -> None:
+    source = make_video("a.avi", noise(40), codec="mjpeg", pix_fmt="yuvj420p")
+    data = bytearray(at(source).read_bytes().replace(b"idx1", b"JUNK"))
+    middle = len(data) // 2
+    data[middle : middle + hole] = bytes(hole)
+    at(source).write_bytes(data)
     indices, error, _ = read_damaged(source)
-    assert len(indices) < 60
-    assert error.frames_promised == 60
+    assert 5 < len(indices) < 40
+    assert error.frames_promised == 40
+    assert "missing from the file" in error.message
 
 
 def test_nothing_decodes(make_video: MakeVideo) -> None:
@@ -328,11 +349,12 @@ def test_nothing_decodes(make_video: MakeVideo) -> None:
 
 
 def test_recording_joined_midway_is_not_damaged(make_video: MakeVideo) -> None:
-    source = make_video("a.ts", noise(48), gop=12)
+    # the next key frame is so far away that packets reach the decoder before it knows what they are
+    source = make_video("a.ts", noise(20) * 35, gop=400)
     data = at(source).read_bytes()
-    at(source).write_bytes(data[len(data) // 3 // 188 * 188 :])
+    at(source).write_bytes(data[len(data) // 7 // 188 * 188 :])
     _, indices, *_ = read(source)
-    assert 12 <= len(indices) < 40
+    assert len(indices) == pytest.approx(300, abs=2)
 
 
 def test_edit_list_hides_frames_and_is_not_damage(make_video: MakeVideo, tmp_path: Path) -> None:
@@ -367,12 +389,8 @@ def test_metadata_that_is_not_utf8(make_video: MakeVideo) -> None:
         (b"just text\n" * 100, "none of the formats"),
         (b"\0" * 5000, "none of the formats"),
         (b"\x00\x00\x00\x18ftypmp42" + b"\0" * 400, "without its index"),
-        (
-            b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
-            "expected a",
-        ),
     ],
-    ids=["empty", "text", "zeros", "no moov", "playlist"],
+    ids=["empty", "text", "zeros", "no moov"],
 )
 def test_not_a_video(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "x.mp4"
@@ -383,6 +401,20 @@ def test_not_a_video(tmp_path: Path, content: bytes, why: str) -> None:
             attempt(source)
         assert caught.value.path == str(path)
         assert "\n" not in caught.value.message
+
+
+def test_playlist_does_not_reach_the_network(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        path = tmp_path / "x.m3u8"
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n")
+        source = Source(video_id="x", path=str(path), kind="video")
+        threading.Timer(2, server.shutdown, [socket.SHUT_RDWR]).start()  # frees whoever waits for an answer
+        with pytest.raises(VideoError):
+            probe(source)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
