@@ -13,7 +13,7 @@ from ._options import Shard
 def render(
     shard: Shard,
     clip: Annotated[
-        str, typer.Argument(help="Name of the clip (`skelkit info` lists them).", show_default=False)
+        str, typer.Argument(help="Its name; `skelkit info --clips` lists them.", show_default=False)
     ],
     output: Annotated[
         Path, typer.Argument(help="Video (.mp4), or a strip of frames (.png).", show_default=False)
@@ -21,19 +21,18 @@ def render(
     experts: Annotated[
         str | None,
         typer.Option(
-            help="Experts to draw, side by side; `all` for every one and the result.", show_default=False
+            help="Experts to draw side by side, or `all`; by default the result alone.", show_default=False
         ),
     ] = None,
     video: Annotated[
         Path | None, typer.Option(help="The video, if it is not where it was.", show_default=False)
     ] = None,
-    blank: Annotated[
-        bool, typer.Option("--blank", help="Draw on a blank canvas, without the video.")
-    ] = False,
+    blank: Annotated[bool, typer.Option("--blank", help="Draw on a blank canvas.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing picture.")] = False,
 ) -> None:
     """Draw the skeletons of a clip over its video."""
     from skelkit.pipelines.render import render as run
 
     names = [name.strip() for name in experts.split(",") if name.strip()] if experts else None
-    done = run(shard, clip, output, experts=names, video=video, blank=blank)
-    typer.echo(f"{done.num_frames} frames -> {done.path}")
+    done = run(shard, clip, output, experts=names, video=video, blank=blank, overwrite=overwrite)
+    typer.echo(f"{done.frames} frames, {done.people} people -> {done.output}")
