@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from skelkit.report.palette import LEFT, MIDDLE, RIGHT, Colour, colour_of
-from skelkit.report.tags import Box, draw_box, place_tag
+from skelkit.report.tags import Box, draw_box, place_tag, tag_size
 from skelkit.structures import Bool, Float32, Int64, Skeleton, UInt8
 
 _SHIFT = 4
@@ -36,7 +37,7 @@ class PeoplePainter:
     """Draws the people of one joint set.
 
     Bones and joints are coloured by side, and the fainter the lower their score. Above each head stand the
-    track id, in a colour of its own, and the body-level confidence.
+    track id, in a colour of its own, and the body-level confidence where the person is large enough for it.
 
     Args:
         skeleton: Joint set, K joints. `Skeleton.flip_pairs` tells the sides.
@@ -52,7 +53,14 @@ class PeoplePainter:
         self._head = [skeleton.index(j) for j in skeleton.parts.get("head", ())]
 
     def draw(
-        self, image: UInt8, keypoints: Float32, scores: Float32, confidence: Float32, track_ids: Int64
+        self,
+        image: UInt8,
+        keypoints: Float32,
+        scores: Float32,
+        confidence: Float32,
+        track_ids: Int64,
+        *,
+        taken: Sequence[Box] = (),
     ) -> None:
         """Draw one frame's people.
 
@@ -62,19 +70,25 @@ class PeoplePainter:
             scores: (M, K) in [0, 1].
             confidence: (M,) body-level; NaN = unknown.
             track_ids: (M,) who is who.
+            taken: Where text stands already; labels make way.
         """
-        present = np.flatnonzero(_seen(keypoints).any(axis=-1)).tolist()
+        seen = _seen(keypoints)
+        keypoints = np.where(seen[..., None], keypoints, np.float32(np.nan))  # half a joint is none
+        present = np.flatnonzero(seen.any(axis=-1)).tolist()
         layer = np.zeros((*image.shape[:2], 4), np.uint8)  # colour times opacity, opacity
         # The tallest first, so that people in the distance are not hidden behind those in front.
         for m in sorted(present, key=lambda m: -_extent(keypoints[m])):
             self._draw_person(layer, keypoints[m], scores[m])
         _lay_over(image, layer)
-        taken: list[Box] = []
+        boxes = list(taken)
         for m in present:  # always in the same order: labels that make way for others do not jump about
-            certainty = f"  {confidence[m]:.2f}" if np.isfinite(confidence[m]) else ""
-            text = f"#{track_ids[m]}{certainty}"
-            taken.append(place_tag(image, text, above=self._top(keypoints[m]), taken=taken))
-            draw_box(image, text, taken[-1], ground=colour_of(int(track_ids[m])))
+            text = f"#{track_ids[m]}"
+            certain = f"{text}  {confidence[m]:.2f}"
+            # In a crowd of small people longer labels would hide more than they tell.
+            if np.isfinite(confidence[m]) and tag_size(image, certain)[0] <= _extent(keypoints[m]):
+                text = certain
+            boxes.append(place_tag(image, text, above=self._top(keypoints[m]), taken=boxes))
+            draw_box(image, text, boxes[-1], ground=colour_of(int(track_ids[m])))
 
     def _draw_person(self, layer: UInt8, keypoints: Float32, scores: Float32) -> None:
         """Edges first, bones over them, joints on top; doubtful ones never over sure ones."""

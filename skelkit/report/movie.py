@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -46,7 +46,7 @@ class MovieWriter:
         self._stream: Any = None
         self._start_s = 0.0
         self._last = -1
-        with _writing(self.path, self._temporary):
+        with _writing(self.path):
             self._container: Any = av.open(
                 f"file:{self._temporary}", "w", format="mp4", options={"movflags": "+faststart"}
             )
@@ -66,7 +66,7 @@ class MovieWriter:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         self._last = max(round((pts_s - self._start_s) / _TICK), self._last + 1)
         frame.pts, frame.time_base = self._last, _TICK
-        with _writing(self.path, self._temporary):
+        with _writing(self.path):
             self._container.mux(self._stream.encode(frame))
 
     def _add_stream(self, image: UInt8) -> Any:
@@ -83,15 +83,22 @@ class MovieWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _writing(self.path, self._temporary):
+        try:
+            if kind is None and self._stream is not None:
+                self._finish()
+            else:
+                with suppress(OSError):  # there is nothing left to save, and a first error to report
+                    self._container.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        with _writing(self.path):
             try:
-                if kind is None and self._stream is not None:
-                    self._container.mux(self._stream.encode(None))
+                self._container.mux(self._stream.encode(None))
             finally:
                 self._container.close()
-            if kind is None and self._stream is not None:
-                self._temporary.replace(self.path)
-        self._temporary.unlink(missing_ok=True)
+            self._temporary.replace(self.path)
 
 
 def write_picture(path: str | os.PathLike[str], image: UInt8) -> None:
@@ -107,9 +114,12 @@ def write_picture(path: str | os.PathLike[str], image: UInt8) -> None:
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     target = Path(path)
     temporary = _temporary(target)
-    with _writing(target, temporary):
-        temporary.write_bytes(data.tobytes())
-        temporary.replace(target)
+    try:
+        with _writing(target):
+            temporary.write_bytes(data.tobytes())
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:
@@ -117,12 +127,11 @@ def _temporary(path: Path) -> Path:
 
 
 @contextmanager
-def _writing(path: Path, temporary: Path) -> Iterator[None]:
-    """What the operating system refuses, as one sentence, and nothing left behind. FFmpeg's are OSErrors."""
+def _writing(path: Path) -> Iterator[None]:
+    """What the operating system refuses, as one sentence. FFmpeg's errors are OSErrors, too."""
     try:
         yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path}: {error.strerror or error}; nothing was written under this name; "
             "try freeing some space, or another folder",

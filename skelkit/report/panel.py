@@ -41,17 +41,18 @@ class Panel:
             step: Time step of the sequence.
         """
         sequence, image = self._sequence, picture.copy()
+        stamp = f"{sequence.pts_s[step]:.2f} s  frame {sequence.frame_indices[step]}"
+        taken = [draw_tag(image, stamp, "bottom")]
+        if self._title:
+            taken.append(draw_tag(image, self._title, "top"))
         self._painter.draw(
             image,
             _scaled(sequence.keypoints[:, step], sequence.image_size, image.shape[:2]),
             sequence.scores[:, step],
             sequence.confidence[:, step],
             sequence.track_ids,
+            taken=taken,
         )
-        if self._title:
-            draw_tag(image, self._title, "top")
-        stamp = f"{sequence.pts_s[step]:.2f} s  frame {sequence.frame_indices[step]}"
-        draw_tag(image, stamp, "bottom")
         return image
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 
@@ -39,12 +40,20 @@ def _text_height(image: UInt8) -> float:
     return max(8.0, 0.021 * float(min(image.shape[:2])))
 
 
+def tag_size(image: UInt8, text: str) -> tuple[int, int]:
+    """Width and height of a tag."""
+    scale, stroke, margin = _type(image)
+    (width, _), _ = cv2.getTextSize(text, _FONT, scale, stroke)
+    (_, ascent), descent = cv2.getTextSize(_PROBE, _FONT, scale, stroke)
+    return width + 2 * margin, ascent + descent // 2 + 2 * margin
+
+
 def place_tag(image: UInt8, text: str, *, above: tuple[float, float], taken: Sequence[Box]) -> Box:
     """Where a tag goes: above the point (x, y), inside the picture, clear of the tags there.
 
     It makes way upwards, or downwards where the picture ends; where both end it covers them.
     """
-    width, height = _size(image, text)
+    width, height = tag_size(image, text)
     rows, columns = image.shape[:2]
     left = round(min(max(above[0] - width / 2, 0), max(columns - width, 0)))
     lowest = max(rows - height, 0)
@@ -69,24 +78,20 @@ def draw_box(image: UInt8, text: str, box: Box, *, ground: Colour = DARK) -> Non
     cv2.putText(image, text, (box.left + margin, base), _FONT, scale, letters, stroke, cv2.LINE_AA)
 
 
-def draw_tag(image: UInt8, text: str, corner: str) -> None:
-    """Write plain text into a corner of the picture.
-
-    Args:
-        image: (H, W, 3) RGB, changed.
-        text: One line.
-        corner: ``top`` or ``bottom`` left.
-    """
-    width, height = _size(image, text)
-    top = 0 if corner == "top" else image.shape[0] - height
-    draw_box(image, text, Box(left=0, top=max(top, 0), width=width, height=height))
+def draw_tag(image: UInt8, text: str, corner: Literal["top", "bottom"]) -> Box:
+    """Write plain text into the upper or lower left corner of the picture (H, W, 3); returns where."""
+    width, height = tag_size(image, text)
+    top = 0 if corner == "top" else max(image.shape[0] - height, 0)
+    box = Box(left=0, top=top, width=width, height=height)
+    draw_box(image, text, box)
+    return box
 
 
 def draw_legend(image: UInt8) -> None:
     """Say in the lower right corner which colour is the person's left and which the right."""
     rows, right = image.shape[:2]
     for text, colour in (("right", RIGHT), ("left", LEFT)):
-        width, height = _size(image, text)
+        width, height = tag_size(image, text)
         right -= width
         draw_box(
             image, text, Box(left=right, top=max(rows - height, 0), width=width, height=height), ground=colour
@@ -98,11 +103,3 @@ def _type(image: UInt8) -> tuple[float, int, int]:
     height = _text_height(image)
     stroke = max(1, round(height / 11))
     return float(cv2.getFontScaleFromHeight(_FONT, round(height), stroke)), stroke, round(0.35 * height) + 1
-
-
-def _size(image: UInt8, text: str) -> tuple[int, int]:
-    """Width and height of a tag."""
-    scale, stroke, margin = _type(image)
-    (width, _), _ = cv2.getTextSize(text, _FONT, scale, stroke)
-    (_, ascent), descent = cv2.getTextSize(_PROBE, _FONT, scale, stroke)
-    return width + 2 * margin, ascent + descent // 2 + 2 * margin

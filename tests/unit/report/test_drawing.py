@@ -105,6 +105,18 @@ def test_the_label_stands_above_the_head_in_the_colour_of_its_person() -> None:
     assert abs(columns.mean() - NOSE[0]) < 5
 
 
+def test_the_confidence_is_written_where_there_is_room() -> None:
+    def label_width(confidence: float, scale: float) -> int:
+        image = np.zeros((400, 400, 3), np.uint8)
+        points = np.array([[NOSE, LEFT_HAND, RIGHT_HAND]], np.float32) * np.float32(scale)
+        scores, certainty = np.ones((1, 3), np.float32), np.array([confidence], np.float32)
+        PeoplePainter(PAIR).draw(image, points, scores, certainty, np.array([5]))
+        return int(np.ptp(np.nonzero((image == colour_of(5)).all(-1))[1]))
+
+    assert label_width(0.5, 1) > 1.7 * label_width(np.nan, 1)
+    assert label_width(0.5, 0.1) == label_width(np.nan, 0.1)
+
+
 def test_a_persons_colour_is_stable_and_differs_from_its_neighbours() -> None:
     assert colour_of(3) == colour_of(3)
     colours = np.array([colour_of(i) for i in range(5)])

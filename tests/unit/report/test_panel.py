@@ -6,7 +6,7 @@ from people import sequence_of
 
 from skelkit.errors import ConfigError
 from skelkit.report import Panel, resized
-from skelkit.report.palette import LEFT
+from skelkit.report.palette import LEFT, colour_of
 
 HANDS = [[[(200, 100), (300, 200), (100, 200)]]]
 
@@ -47,3 +47,13 @@ def test_resizing_to_the_same_size_is_no_copy() -> None:
     picture = np.zeros((30, 40, 3), np.uint8)
     assert resized(picture, 30, 40) is picture
     assert resized(picture, 15, 20).shape == (15, 20, 3)
+
+
+def test_labels_make_way_for_the_title() -> None:
+    picture = np.zeros((300, 400, 3), np.uint8)
+    at_the_title = sequence_of([[[(20, 5), (80, 100), (10, 100)]]], image_size=(300, 400))
+    nobody = sequence_of(np.full((0, 1, 3, 2), 0), image_size=(300, 400))
+    drawn, title = (Panel(s, title="movenet").draw(picture, 0) for s in (at_the_title, nobody))
+    ground = (drawn == colour_of(0)).all(-1)
+    assert ground.any()
+    assert not ground[title[:100].any((1, 2)).nonzero()[0]].any()
