@@ -74,6 +74,6 @@ def _build(name: str, weights: str | os.PathLike[str] | None, device: Device, ba
 
 def _family(name: str) -> tuple[Any, str]:
     family, colon, own_name = name.partition(":")
-    if not colon:
+    if not colon or (name.endswith(".toml") and family not in FAMILIES.names()):  # a path with a colon
         family, own_name = "onnx", name
     return FAMILIES.load(family), own_name

@@ -13,7 +13,18 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from skelkit.errors import ConfigError
 from skelkit.registry import unknown
@@ -22,13 +33,13 @@ from skelkit.structures import Skeleton
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Weights(_Part):
     """The file of the network, and where it can be had."""
 
-    file: str = Field(description="file name looked for in --weights, SKELKIT_WEIGHTS and the cache")
+    file: str = Field(description="looked for in --weights, SKELKIT_WEIGHTS, beside the card, in the cache")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="of the file itself")
     urls: tuple[str, ...] = Field(default=(), description="mirrors, tried in order")
     archive_member: str | None = Field(
@@ -38,7 +49,7 @@ class Weights(_Part):
     @field_validator("file")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if Path(value).name != value:
+        if value in ("", "..") or Path(value).name != value:
             raise ValueError("expected a plain file name without folders")
         return value
 
@@ -61,7 +72,7 @@ class Input(_Part):
     mean: tuple[float, float, float] = Field(
         default=(0, 0, 0), description="in the order of `channels`, 0..255"
     )
-    std: tuple[float, float, float] = Field(
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         default=(1, 1, 1), description="in the order of `channels`, 0..255"
     )
     fit: Literal["crop", "letterbox", "height"] = Field(
@@ -82,7 +93,9 @@ class YoloBoxes(_Part):
     """YOLO-style head: one row per anchor, boxes then class scores."""
 
     type: Literal["yolo"]
-    strides: tuple[int, ...] = Field(default=(), description="of the grids, for rows not yet decoded (YOLOX)")
+    strides: tuple[PositiveInt, ...] = Field(
+        default=(), description="of the grids, for rows not yet decoded (YOLOX)"
+    )
     objectness: bool = Field(
         default=True, description="column 4 is an objectness that multiplies the classes"
     )
@@ -130,7 +143,9 @@ class Limb(_Part):
     """One part-affinity field: the bone it draws and its two channels."""
 
     joints: tuple[str, str] = Field(description="the field points from the first to the second")
-    channels: tuple[int, int] = Field(description="x and y, counted over the whole output")
+    channels: tuple[NonNegativeInt, NonNegativeInt] = Field(
+        description="x and y, counted over the whole output"
+    )
 
 
 class AffinityFields(_Part):
@@ -177,7 +192,7 @@ class Calibration(_Part):
     raw: tuple[float, ...] = Field(default=(0, 1), min_length=2)
     score: tuple[float, ...] = Field(default=(0, 1), min_length=2)
     not_found_below: float = Field(
-        default=0.0, description="raw scores under this mean: joint not found (NaN)"
+        default=0.0, description="raw scores that do not exceed this mean: joint not found (NaN)"
     )
 
     @model_validator(mode="after")
@@ -198,7 +213,10 @@ class Calibration(_Part):
 class Card(BaseModel):
     """A network as skelkit runs it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, ignored_types=(cached_property,)
+    )
+    _folder: Path | None = PrivateAttr(default=None)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
     kind: Literal["detector", "top-down", "bottom-up", "one-stage"]
@@ -214,15 +232,18 @@ class Card(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Card:
+        problems = []
         allowed = _DECODERS_OF_KIND[self.kind]
         if self.decoder.type not in allowed:
-            raise ValueError(
+            problems.append(
                 f"kind {self.kind!r} needs a decoder among {sorted(allowed)}, got {self.decoder.type!r}"
             )
         if (self.kind == "top-down") != (self.input.fit == "crop"):
-            raise ValueError("input.fit = 'crop' belongs to kind 'top-down', and to no other")
+            problems.append("input.fit = 'crop' belongs to kind 'top-down', and to no other")
+        if getattr(self.decoder, "strides", ()) and self.input.fit == "height":
+            problems.append("decoder.strides needs an input of fixed size: input.fit = 'letterbox'")
         if (self.kind == "detector") == (self.joints is not None):
-            raise ValueError("every pose expert names its `joints`, a detector has none")
+            problems.append("every pose expert names its `joints`, a detector has none")
         if self.joints is not None:
             try:
                 skeleton = get_skeleton(self.joints)
@@ -230,8 +251,15 @@ class Card(BaseModel):
                     for joint in limb.joints:
                         skeleton.index(joint)
             except ConfigError as error:
-                raise ValueError(error.message) from error
+                problems.append(error.message)
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a user's card lies, and perhaps its network beside it; None for a built-in card."""
+        return self._folder
 
     @cached_property
     def skeleton(self) -> Skeleton:
@@ -251,7 +279,9 @@ def load_card(name_or_path: str) -> Card:
         ConfigError: no such card, or one that does not validate (every problem is listed).
     """
     if name_or_path.endswith(".toml"):
-        return _parse(Path(name_or_path))
+        card = _parse(Path(name_or_path))
+        card._folder = Path(name_or_path).parent
+        return card
     known = _builtin()
     if name_or_path not in known:
         raise ConfigError(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from skelkit.errors import ExpertError
 from skelkit.experts.cards import EndToEndBoxes, Input, YoloBoxes
-from skelkit.geometry import box_iou
+from skelkit.geometry import paired_iou
 from skelkit.structures import Float32, Int64
 
 Outputs = Sequence[npt.NDArray[Any]]
@@ -22,7 +22,7 @@ def decode_boxes(
     """Boxes (P, 4) in input pixels and scores (P,) of each picture of the batch, best first."""
     if isinstance(spec, EndToEndBoxes):
         return _end_to_end(outputs, spec)
-    rows = outputs[0].transpose(0, 2, 1) if spec.transposed else outputs[0]
+    rows = outputs[0].swapaxes(1, -1) if spec.transposed and outputs[0].ndim == 3 else outputs[0]
     if rows.ndim != 3 or rows.shape[2] <= 4 + spec.objectness + spec.person_class:
         raise ExpertError(f"expected YOLO rows (B, N, 4 + classes), the network gave {outputs[0].shape}")
     scores = rows[:, :, 4 + spec.objectness + spec.person_class]
@@ -45,11 +45,10 @@ def decode_boxes(
 
 def nms(boxes_xyxy: Float32, max_iou: float) -> Int64:
     """Greedy non-maximum suppression of boxes (P, 4) that come best first; indices kept."""
-    overlap = box_iou(boxes_xyxy, boxes_xyxy) > max_iou
     alive = np.ones(len(boxes_xyxy), bool)
     for i in range(len(boxes_xyxy)):
         if alive[i]:
-            alive[i + 1 :] &= ~overlap[i, i + 1 :]
+            alive[i + 1 :] &= paired_iou(boxes_xyxy[i], boxes_xyxy[i + 1 :]) <= max_iou
     return np.flatnonzero(alive).astype(np.int64)
 
 
@@ -70,7 +69,7 @@ def _grid(strides: Sequence[int], net: Input, rows: int) -> tuple[Float32, Float
 
 
 def _end_to_end(outputs: Outputs, spec: EndToEndBoxes) -> list[tuple[Float32, Float32]]:
-    if len(outputs) < 2 or outputs[0].ndim != 3 or outputs[0].shape[2] != 5:
+    if len(outputs) < 2 or outputs[0].shape != (*outputs[1].shape, 5):
         raise ExpertError(f"expected boxes (B, N, 5) and labels (B, N), got {[o.shape for o in outputs]}")
     out = []
     for rows, labels in zip(outputs[0], outputs[1], strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter1d, maximum_filter
+from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import linear_sum_assignment
 
 from skelkit.experts.cards import AffinityFields
@@ -34,18 +34,18 @@ def decode_fields(
         skeleton: Joint set of the first K channels.
 
     Returns:
-        For each picture: keypoints (P, K, 2) in input pixels, NaN = not found; raw scores (P, K), the
-        height of the peaks; person scores (P,), the mean of a person's peaks and bones.
+        For each picture: person scores (P,), the mean of a person's peaks and bones, best first;
+        keypoints (P, K, 2) in input pixels, NaN = not found; raw scores (P, K), the height of the peaks.
     """
-    channels = 1 + max(c for limb in spec.limbs for c in limb.channels)
+    channels = max(skeleton.num_joints, *(1 + c for limb in spec.limbs for c in limb.channels))
     maps = channels_first(outputs[0], spec.layout, channels)
     cell = np.asarray([net_size[1] / maps.shape[3], net_size[0] / maps.shape[2]], np.float32)
     people = []
     for picture in maps:
         peaks = find_peaks(picture[: skeleton.num_joints], spec.min_peak)
         bones = match_bones(picture, peaks, spec, skeleton)
-        keypoints, raw, person = assemble(peaks, bones, skeleton.num_joints, spec)
-        people.append(((keypoints + spec.offset) * cell, raw, person))
+        person, keypoints, raw = assemble(peaks, bones, skeleton.num_joints, spec)
+        people.append((person, (keypoints + spec.offset) * cell, raw))
     return people
 
 
@@ -61,21 +61,31 @@ class Peaks:
 
 
 def find_peaks(heatmaps: Float32, min_peak: float) -> Peaks:
-    """Local maxima of (K, h, w) heatmaps, refined below a cell by a parabola along x and y."""
+    """Local maxima of (K, h, w) heatmaps, refined below a cell by a parabola along x and y.
+
+    A peak exceeds the four neighbours before it and is not below the four after it, so that two equal
+    cells, as of a joint half-way between them, are one peak.
+    """
     smooth = gaussian_filter1d(heatmaps, _BLUR_CELLS, axis=1, mode="constant")
     smooth = gaussian_filter1d(smooth, _BLUR_CELLS, axis=2, mode="constant")
-    top = (smooth == maximum_filter(smooth, size=(1, 3, 3), mode="constant")) & (smooth > min_peak)
-    k, y, x = np.nonzero(top)
-    padded = np.pad(smooth, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    h, w = smooth.shape[1:]
+    padded = np.pad(smooth, ((0, 0), (1, 1), (1, 1)))  # zeros: below any peak
 
-    def at(dy: int, dx: int) -> Float32:
-        return np.asarray(padded[k, y + 1 + dy, x + 1 + dx], np.float32)
+    def moved(dy: int, dx: int) -> Float32:
+        return padded[:, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
 
-    def shift(before: Float32, after: Float32) -> Float32:
-        bend = 2 * at(0, 0) - before - after
-        return np.asarray(np.clip((after - before) / (2 * np.maximum(bend, 1e-9)), -0.5, 0.5), np.float32)
+    before = np.maximum.reduce([moved(-1, -1), moved(-1, 0), moved(-1, 1), moved(0, -1)])
+    after = np.maximum.reduce([moved(0, 1), moved(1, -1), moved(1, 0), moved(1, 1)])
+    k, y, x = np.nonzero((smooth > before) & (smooth >= after) & (smooth > min_peak))
 
-    xy = np.stack([x + shift(at(0, -1), at(0, 1)), y + shift(at(-1, 0), at(1, 0))], axis=1)
+    def shift(low: Float32, high: Float32, inside: npt.NDArray[np.bool_]) -> Float32:
+        bend = 2 * smooth[k, y, x] - low - high
+        fine = np.clip((high - low) / (2 * np.maximum(bend, 1e-9)), -0.5, 0.5)
+        return np.where(inside, fine, 0).astype(np.float32)
+
+    fine_x = x + shift(moved(0, -1)[k, y, x], moved(0, 1)[k, y, x], (x > 0) & (x < w - 1))
+    fine_y = y + shift(moved(-1, 0)[k, y, x], moved(1, 0)[k, y, x], (y > 0) & (y < h - 1))
+    xy = np.stack([fine_x, fine_y], axis=1)
     return Peaks(k, xy.astype(np.float32), heatmaps[k, y, x].astype(np.float32))
 
 
@@ -172,7 +182,7 @@ def assemble(
         person.append(total / (len(found) + len(strength[who])))
     order = np.argsort(-np.asarray(person), kind="stable")
     return (
+        np.asarray(person, np.float32)[order],
         np.asarray(keypoints, np.float32).reshape(-1, num_joints, 2)[order],
         np.asarray(raw, np.float32).reshape(-1, num_joints)[order],
-        np.asarray(person, np.float32)[order],
     )

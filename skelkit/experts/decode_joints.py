@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import gaussian_filter
 
 from skelkit.errors import ExpertError
 from skelkit.experts.cards import Coordinates, Heatmaps, Input, OneStage, SimCC
@@ -43,7 +44,7 @@ def heatmaps(outputs: Outputs, spec: Heatmaps, net: Input, num_joints: int) -> t
     """
     maps = channels_first(outputs[0], spec.layout, num_joints)
     if spec.blur:
-        maps = gaussian_filter(maps, (0, 0, spec.blur, spec.blur), mode="constant", truncate=3)
+        maps = np.stack([[_blurred(plane, spec.blur) for plane in crop] for crop in maps])
     p, k, h, w = maps.shape
     peak = maps.reshape(p, k, h * w).argmax(axis=2)
     y, x = np.divmod(peak, w)
@@ -63,6 +64,12 @@ def heatmaps(outputs: Outputs, spec: Heatmaps, net: Input, num_joints: int) -> t
         [net.width / w * (fine_x + spec.offset), net.height / h * (fine_y + spec.offset)], axis=-1
     )
     return points.astype(np.float32), raw.astype(np.float32)
+
+
+def _blurred(plane: Float32, sigma: float) -> Float32:
+    """A map (h, w) under a Gaussian of 3 sigma reach, nothing outside."""
+    side = 2 * math.ceil(3 * sigma) + 1
+    return np.asarray(cv2.GaussianBlur(plane, (side, side), sigma, borderType=cv2.BORDER_CONSTANT))
 
 
 def simcc(outputs: Outputs, spec: SimCC, num_joints: int) -> tuple[Float32, Float32]:
@@ -108,7 +115,11 @@ def one_stage(
         For each picture: boxes (P, 4), box scores (P,), keypoints (P, K, 2) in input pixels and raw
         joint scores (P, K), best first, duplicates suppressed.
     """
-    if len(outputs) < 2 or outputs[0].shape[2:] != (5,) or outputs[1].shape[2:] != (num_joints, 3):
+    if (
+        len(outputs) < 2
+        or outputs[0].shape[2:] != (5,)
+        or outputs[1].shape != (*outputs[0].shape[:2], num_joints, 3)
+    ):
         raise ExpertError(
             f"expected boxes (B, N, 5) and joints (B, N, {num_joints}, 3), got {[o.shape for o in outputs]}"
         )

@@ -72,7 +72,7 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
     available = set(ort.get_available_providers())
     if kind == "auto" and not index:
         kind = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
-    if kind not in _PROVIDERS or (index and (kind == "cpu" or not index.isdigit())):
+    if kind not in _PROVIDERS or (index and (kind == "cpu" or not index.isdecimal())):
         raise ConfigError(f"expected a device among auto, cpu, cuda[:N], tensorrt[:N]; got {name!r}")
     if _PROVIDERS[kind] not in available:
         raise MissingExtraError(
@@ -116,7 +116,14 @@ class Engine:
                 f"expected {path.name} to run on {device}, ONNX Runtime fell back to the CPU; check the "
                 "driver and that the CUDA and cuDNN versions are those onnxruntime-gpu was built for"
             )
-        first = self._session.get_inputs()[0]
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or not inputs[0].shape:
+            raise ExpertError(
+                f"expected {path.name} to have one input (batch, ...), it has "
+                f"{', '.join(f'{i.name} {i.shape}' for i in inputs) or 'none'}",
+                path=path,
+            )
+        first = inputs[0]
         self.path = path
         self.device = device
         self.input_name: str = first.name
@@ -139,6 +146,12 @@ class Engine:
                 f"{self.input_shape}): {error}",
                 path=self.path,
             ) from error
+        if odd := [np.shape(o) for o in outputs if np.shape(o)[:1] != (len(batch),)]:
+            raise ExpertError(
+                f"expected outputs of {self.path.name} with one row for each of the {len(batch)} items of a "
+                f"batch, got {odd}",
+                path=self.path,
+            )
         return [o[:count] for o in outputs]
 
     def map(
@@ -164,7 +177,3 @@ class Engine:
 
         parts = [slice(i, min(i + self.chunk, count)) for i in range(0, count, self.chunk)]
         return list(self._pool.map(work, parts))
-
-    def close(self) -> None:
-        """Give back the threads."""
-        self._pool.shutdown()

@@ -87,7 +87,7 @@ def calibrate(points: Float32, raw: Float32, calibration: Calibration) -> tuple[
         raw: (...) raw scores.
         calibration: The card's curve.
     """
-    found = (raw >= calibration.not_found_below) & np.isfinite(points).all(axis=-1) & np.isfinite(raw)
+    found = (raw > calibration.not_found_below) & np.isfinite(points).all(axis=-1) & np.isfinite(raw)
     scores = np.interp(raw, calibration.raw, calibration.score)
     return (
         np.where(found[..., None], points, np.nan).astype(np.float32),
@@ -121,13 +121,11 @@ class OnnxDetector:
         chunks = self.engine.map(len(frames), lambda part: _frames_tensor(self.card, frames, part), finish)
         per_frame = [found for chunk in chunks for found in chunk]
         count = [len(scores) for _, scores in per_frame]
-        corners = np.concatenate([b for b, _ in per_frame]).reshape(-1, 2, 2)
-        limit = np.asarray([width - 1, height - 1], np.float32)
-        boxes = np.clip(from_whole_frame(corners, scale), 0, limit).reshape(-1, 4)
+        boxes = np.concatenate([np.empty((0, 4), np.float32), *(b for b, _ in per_frame)])
         return Detections(
             frame_indices=np.repeat(frames.indices, count),
-            boxes_xyxy=boxes,
-            box_scores=np.concatenate([s for _, s in per_frame]),
+            boxes_xyxy=_frame_boxes(boxes, scale, (height, width)),
+            box_scores=np.concatenate([np.empty(0, np.float32), *(s for _, s in per_frame)]),
         )
 
 
@@ -154,10 +152,15 @@ class TopDownExpert:
         """One pose per person box.
 
         Raises:
-            ConfigError: no boxes were given.
+            ConfigError: no boxes were given, or boxes in frames that were not.
         """
         if people is None:
             raise ConfigError(f"{self.name} is a top-down expert: expected person boxes from a detector")
+        if not np.isin(people.frame_indices, frames.indices).all():
+            raise ConfigError(
+                f"expected boxes in the frames {frames.indices.tolist()}, got boxes in the frames "
+                f"{np.unique(people.frame_indices).tolist()}"
+            )
         spec, net = self.card.decoder, self.card.input
         if not isinstance(spec, Heatmaps | SimCC | Coordinates):  # the card's validation allows no other
             raise ConfigError(f"{self.name} is not a top-down expert")
@@ -207,36 +210,50 @@ class WholeFrameExpert:
         return self.card.skeleton
 
     def predict(self, frames: FrameBatch, people: Detections | None = None) -> Poses:
-        """Poses of all frames; person boxes are not needed."""
-        tensor, scale = whole_frame_size(self.card.input, *frames.images.shape[1:3])
+        """Poses of all frames, each with at least one joint; person boxes are not needed."""
+        size = frames.images.shape[1:3]
+        tensor, scale = whole_frame_size(self.card.input, *size)
+        k = self.skeleton.num_joints
 
         def finish(_: slice, outputs: Outputs) -> list[tuple[Float32, ...]]:
-            return [
-                (*calibrate(from_whole_frame(points, scale), raw, self.card.calibration), person)
-                for points, raw, person in self._people(outputs, tensor)
-            ]
+            people: list[tuple[Float32, ...]] = []
+            for given, person, points, raw in self._people(outputs, tensor):
+                keypoints, scores = calibrate(from_whole_frame(points, scale), raw, self.card.calibration)
+                boxes = extents(keypoints) if given is None else _frame_boxes(given, scale, size)
+                seen = np.isfinite(keypoints).any(axis=(1, 2))
+                people.append((boxes[seen], person[seen], keypoints[seen], scores[seen]))
+            return people
 
         chunks = self.engine.map(len(frames), lambda part: _frames_tensor(self.card, frames, part), finish)
         per_frame = [found for chunk in chunks for found in chunk]
-        keypoints = np.concatenate([f[0] for f in per_frame])
+        none = [np.empty(s, np.float32) for s in ((0, 4), (0,), (0, k, 2), (0, k))]
+        boxes, person, keypoints, scores = (np.concatenate(f) for f in zip(none, *per_frame, strict=True))
         return Poses(
             skeleton=self.skeleton,
             frame_indices=np.repeat(frames.indices, [len(f[0]) for f in per_frame]),
-            boxes_xyxy=np.nan_to_num(extents(keypoints)).astype(np.float32),
-            box_scores=np.clip(np.concatenate([f[2] for f in per_frame]), 0, 1),
+            boxes_xyxy=boxes,
+            box_scores=np.clip(person, 0, 1),
             keypoints=keypoints,
-            scores=np.concatenate([f[1] for f in per_frame]),
+            scores=scores,
         )
 
     def _people(
         self, outputs: Outputs, tensor: tuple[int, int]
-    ) -> Sequence[tuple[Float32, Float32, Float32]]:
+    ) -> Sequence[tuple[Float32 | None, Float32, Float32, Float32]]:
+        """Boxes (None where the network gives none), person scores, joints and their raw scores."""
         spec = self.card.decoder
         if isinstance(spec, AffinityFields):
-            return decode_fields(outputs, spec, tensor, self.skeleton)
+            return [(None, *found) for found in decode_fields(outputs, spec, tensor, self.skeleton)]
         if isinstance(spec, OneStage):
-            return [(k, raw, box) for _, box, k, raw in one_stage(outputs, spec, self.skeleton.num_joints)]
+            return one_stage(outputs, spec, self.skeleton.num_joints)
         raise ConfigError(f"{self.name} is not a whole-frame expert")  # the card's validation allows no other
+
+
+def _frame_boxes(boxes_xyxy: Float32, scale: Float32, size: tuple[int, int]) -> Float32:
+    """(P, 4) boxes in input pixels -> frame pixels, cut off at the picture's edges."""
+    limit = np.asarray([size[1] - 1, size[0] - 1], np.float32)
+    corners = from_whole_frame(boxes_xyxy.reshape(-1, 2, 2), scale)
+    return np.clip(corners, 0, limit).reshape(-1, 4)
 
 
 def _frames_tensor(card: Card, frames: FrameBatch, part: slice) -> Any:

@@ -1,4 +1,4 @@
-"""Finding weights: an explicit path, SKELKIT_WEIGHTS, the user's cache, then a download."""
+"""Finding weights: an explicit path, SKELKIT_WEIGHTS, beside a user's card, the cache, then a download."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 
 from skelkit.errors import WeightsError
@@ -52,18 +54,21 @@ def find_weights(card: Card, explicit: str | os.PathLike[str] | None = None) -> 
     places: list[Path] = []
     if explicit is not None:
         given = Path(explicit)
-        if not given.exists():
+        if not os.access(given, os.R_OK):
             raise WeightsError(
-                f"expected a folder with weights at {given}, found nothing there; check --weights", path=given
+                f"expected a folder with weights at {given}, found nothing readable there; check --weights",
+                path=given,
             )
         places.append(given)
     if named := os.environ.get("SKELKIT_WEIGHTS"):
         places += [Path(p) for p in named.split(os.pathsep) if p]
+    if card.folder is not None:
+        places.append(card.folder)
     places.append(cache_folder())
     for place in places:
-        path = place if place.is_file() and place.name == card.weights.file else place / card.weights.file
-        if path.is_file():
-            return _checked(card, path)
+        for path in (place / card.weights.file, place):
+            if path.name == card.weights.file and _is_file(path):
+                return _checked(card, path)
     return None
 
 
@@ -85,15 +90,22 @@ def ensure_weights(
         for url in card.weights.urls:
             try:
                 return _download(card, url, progress)
-            except (OSError, zipfile.BadZipFile, WeightsError) as error:
+            except (OSError, HTTPException, WeightsError) as error:
                 failures.append(f"{url}: {error}")
     raise WeightsError(_not_found(card, failures), card=card.name, tried=failures)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # in a folder we may not enter, so not ours to use
+        return False
+
+
 def _not_found(card: Card, failures: list[str]) -> str:
     text = (
-        f"{card.name}: expected weights file {card.weights.file}, found none in --weights, SKELKIT_WEIGHTS "
-        f"or {cache_folder()}"
+        f"{card.name}: expected weights file {card.weights.file}, found none in --weights, SKELKIT_WEIGHTS"
+        f"{f', {card.folder}' if card.folder else ''} or {cache_folder()}"
     )
     if failures:
         text += f"; downloading failed ({'; '.join(failures)})"
@@ -143,17 +155,21 @@ def _download(card: Card, url: str, progress: Progress | None) -> WeightsFile:
             temporary.write(content)
             temporary.flush()
             os.fsync(temporary.fileno())
-            _checked(card, kept)
-            kept.replace(folder / card.weights.file)
+            checked = _checked(card, kept)
+            target = kept.replace(folder / card.weights.file)
         except BaseException:
             kept.unlink(missing_ok=True)
             raise
-    return _checked(card, folder / card.weights.file)
+    return replace(checked, path=target)
 
 
 def _member(archive: io.BytesIO, name: str) -> bytes:
-    with zipfile.ZipFile(archive) as opened:
-        for info in opened.infolist():
-            if info.filename.rsplit("/", 1)[-1] == name:
-                return opened.read(info)
-        raise WeightsError(f"expected {name} inside the archive, found {opened.namelist()[:8]}")
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for info in opened.infolist():
+                if info.filename.rsplit("/", 1)[-1] == name:
+                    return opened.read(info)
+            names = opened.namelist()
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
+        raise WeightsError(f"expected a zip archive, cannot unpack it: {error}") from error
+    raise WeightsError(f"expected {name} inside the archive, found {names[:8]}")
