@@ -87,6 +87,9 @@ class VideoStream:
                 path=path,
                 frames_promised=self._promise.frames,
             )
+        # Of the first frame only: reading a frame's side data ties it into a reference cycle (PyAV 18.1), and
+        # then hundreds of frames wait for the garbage collector.
+        self._swap, self._flip = _orientation(first)
         self._decoded = chain([first], decoded)
         self.info = self._describe(first)
 
@@ -102,17 +105,16 @@ class VideoStream:
 
     def paint(self, picture: Any, out: UInt8) -> None:
         """Write a frame upright as RGB into ``out`` (H, W, 3), scaled where the stream changed its size."""
-        swap, flip = _orientation(picture)
-        height, width = out.shape[1::-1] if swap else out.shape[:2]
+        height, width = out.shape[1::-1] if self._swap else out.shape[:2]
         if picture.colorspace not in _SWS_COLORSPACES:
             picture.colorspace = _UNSPECIFIED
         rgb = self._rgb(picture, width, height)
-        if swap:
+        if self._swap:
             rgb = cv2.transpose(rgb)
-        if flip is None:
+        if self._flip is None:
             out[...] = rgb
         else:
-            cv2.flip(rgb, flip, dst=out)
+            cv2.flip(rgb, self._flip, dst=out)
 
     def _rgb(self, picture: Any, width: int, height: int) -> UInt8:
         try:
@@ -167,7 +169,6 @@ class VideoStream:
 
     def _describe(self, first: Any) -> VideoInfo:
         stream, container = self._stream, self._container
-        swap, _ = _orientation(first)
         seconds = Fraction(container.duration or 0, av.time_base)
         if stream.duration and stream.time_base:
             seconds = stream.duration * stream.time_base
@@ -180,8 +181,8 @@ class VideoStream:
             num_frames=-1,
             num_frames_from_header=self._promise.frames,
             fps=float(rate or 0.0),
-            width=first.height if swap else first.width,
-            height=first.width if swap else first.height,
+            width=first.height if self._swap else first.width,
+            height=first.width if self._swap else first.height,
             duration_s=max(float(seconds), 0.0),
             rotation=round(first.rotation / 90) * 90 % 360,
             codec=stream.codec_context.name,

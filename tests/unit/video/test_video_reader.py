@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Callable
@@ -506,6 +507,19 @@ def test_prefetched_reading_gives_the_same(make_video: MakeVideo) -> None:
         ahead = list(prefetch(reader.batches(7), 2))
     assert np.array_equal(np.concatenate([b.images for b in ahead]), read(source)[0])
     assert reader.info.num_frames == 30
+
+
+def test_frames_are_let_go_without_the_garbage_collector(make_video: MakeVideo) -> None:
+    source = make_video("a.mp4", ramp(40), matrix=[0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30])
+    gc.collect()
+    gc.disable()
+    try:
+        with open_video(source) as reader:
+            for _ in reader.batches(4):
+                alive = sum(isinstance(o, av.VideoFrame) for o in gc.get_objects())
+                assert alive <= 8
+    finally:
+        gc.enable()
 
 
 def test_leaving_early_lets_go_of_the_file(make_video: MakeVideo) -> None:
