@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,15 +12,15 @@ from skelkit.pipelines.settings import ExtractSettings
 
 from skelkit._version import __version__
 from skelkit.data import Clip, empty_sequence
-from skelkit.errors import VideoError
+from skelkit.errors import ConfigError, VideoError
 from skelkit.experts import build_detector, build_expert, choose_device, describe
 from skelkit.protocols import Detector, PoseExpert
 from skelkit.structures import Detections, FrameBatch, Poses, SkeletonSequence, VideoInfo
 from skelkit.tracking import PoseTracker, TrackerSettings, unify_identities
 from skelkit.video import Source, open_video, prefetch, sha256
 
-BATCH_BYTES = {"cpu": 64 << 20, "cuda": 512 << 20, "tensorrt": 512 << 20}
-"""Pixels of one batch at most: about three batches are in memory at once."""
+BATCH_BYTES = {"cpu": 48 << 20, "cuda": 384 << 20, "tensorrt": 384 << 20}
+"""Pixels of one batch at most: about five batches are in memory at once."""
 _AHEAD = 1
 """Batches decoded ahead of the one the experts work on."""
 _TRACKED_BEFORE_LIMIT = 256
@@ -35,12 +34,16 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
     """Every setting that shapes the data, with the sha256 of all weights; needs no network in memory.
 
     Raises:
-        ConfigError: an unknown expert.
+        ConfigError: an unknown expert, or two of one name.
         WeightsError: weights are not to be had.
         MissingExtraError: the device is not to be had.
     """
     choose_device(settings.device)  # refuse early what this machine lacks; results do not depend on it
-    experts = {name: describe(name, settings.weights) for name in settings.experts}
+    described = [describe(name, settings.weights) for name in settings.experts]
+    experts = {e["name"]: e for e in described}  # by the name on the card, whatever the path of the card
+    if len(experts) < len(described):
+        names = ", ".join(e["name"] for e in described)
+        raise ConfigError(f"experts: expected each name once, got {names}")
     if any(e["kind"] == "top-down" for e in experts.values()):
         detector = describe(settings.detector, settings.weights)
     else:
@@ -49,7 +52,7 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
         "job": "extract",
         "skelkit": __version__,
         "experts": experts,
-        "primary": settings.experts[0],
+        "primary": described[0]["name"],
         "detector": detector,
         "detector_score": settings.detector_score,
         "max_people": settings.max_people,
@@ -90,8 +93,9 @@ class Extractor:
         }
         self.settings = settings
         self._batch_bytes = BATCH_BYTES[device.kind]
-        self._decoder_threads = max(1, min(4, (os.cpu_count() or 1) // 4))
-        self.experts: dict[str, PoseExpert] = {n: build_expert(n, **options) for n in settings.experts}
+        experts = [build_expert(name, **options) for name in settings.experts]
+        self.experts: dict[str, PoseExpert] = {e.name: e for e in experts}
+        self.primary = experts[0].name
         self.detector: Detector | None = None
         if any(e.kind == "top-down" for e in self.experts.values()):
             self.detector = build_detector(settings.detector, **options)
@@ -101,15 +105,22 @@ class Extractor:
         """One video; a damaged one keeps the frames that decode, an unreadable one is a failed clip."""
         try:
             digest = sha256(source)
-            with open_video(source, **self.settings.sampling(), threads=self._decoder_threads) as reader:
+            with open_video(source, **self.settings.sampling()) as reader:
                 return self._read(source, digest, reader, progress)
         except VideoError as error:
             return self.nothing(source, error.message, error)
 
-    def predict(self, frames: FrameBatch) -> dict[str, Poses]:
-        """All experts on one batch; people are detected once for all of them."""
-        people = self._people(frames)
-        return {name: expert.predict(frames, people) for name, expert in self.experts.items()}
+    def _detected(
+        self, frames: Iterator[FrameBatch]
+    ) -> Generator[tuple[FrameBatch, Detections | None], None, None]:
+        """Batches with their people, found once for all experts.
+
+        Decoding runs ahead of detection, and detection ahead of the experts, each in its own thread: while
+        one waits for its slowest chunk, another has work for the idle cores.
+        """
+        with closing(prefetch(frames, _AHEAD)) as batches:
+            for batch in batches:
+                yield batch, self._people(batch)
 
     def _people(self, frames: FrameBatch) -> Detections | None:
         if self.detector is None:
@@ -129,14 +140,14 @@ class Extractor:
         indices, times, found = [np.zeros(0, np.int64)], [np.zeros(0)], 0
         failure: VideoError | None = None
         try:
-            with closing(prefetch(reader.batches(size), _AHEAD)) as batches:
-                for batch in batches:
-                    for name, predicted in self.predict(batch).items():
-                        poses[name].append(predicted)
+            with closing(prefetch(self._detected(reader.batches(size)), _AHEAD)) as batches:
+                for batch, people in batches:
+                    for name, expert in self.experts.items():
+                        poses[name].append(expert.predict(batch, people))
                     indices.append(batch.indices)
                     times.append(batch.pts_s)
                     if progress:
-                        found += len(poses[self.settings.experts[0]][-1])
+                        found += len(poses[self.primary][-1])
                         progress(sum(map(len, indices)), found)
         except VideoError as error:
             failure = error
@@ -152,7 +163,7 @@ class Extractor:
             max_people=self.settings.max_people,
         )
         views = {name: replace(view, label=source.label) for name, view in views.items()}
-        sequence = views[self.settings.experts[0]]
+        sequence = views[self.primary]
         clip = Clip.of(
             sequence,
             status="ok" if any(v.num_people and v.present().any() for v in views.values()) else "no_person",
@@ -181,6 +192,6 @@ class Extractor:
             name: empty_sequence(expert.skeleton, video_id=source.video_id, sources=(name,))
             for name, expert in self.experts.items()
         }
-        sequence = views[self.settings.experts[0]]
+        sequence = views[self.primary]
         clip = Clip.of(sequence, status="failed", source=source.path, detail=why, label=source.label or "")
         return ClipResult(clip=clip, sequence=sequence, experts=views, num_frames_decoded=0, error=error)

@@ -53,6 +53,7 @@ class Reader:
             raise ConfigError(f"batch size: expected at least 1, got {size}", expected=1, got=size)
         while batch := self._next_batch(size):
             yield batch
+            del batch  # large: let go of it before the next is decoded
         self.info = replace(self.info, num_frames=self._decoded)
         if self._stream.failure is not None:
             raise self._stream.failure
