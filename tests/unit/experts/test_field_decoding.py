@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skelkit.experts.cards import AffinityFields, load_card
-from skelkit.experts.decode_fields import assemble, decode_fields, find_peaks, match_bones
+from skelkit.experts.decode_fields import Peaks, assemble, decode_fields, find_peaks, match_bones
 from skelkit.skeletons import OPENPOSE18
 
 _decoder = load_card("tfpose").decoder
@@ -90,7 +90,8 @@ def test_people_come_back_apart(name: str) -> None:
     score, found, raw = decode(draw(SCENES[name]))
     assert_same_people(found, SCENES[name])
     assert (score > 0.5).all() and (np.diff(score) <= 0).all()
-    assert (raw[np.isfinite(found[..., 0])] > 0.3).all()
+    heights = raw[np.isfinite(found[..., 0])]
+    assert (heights <= 0.9).all() and (heights > 0.9 * np.exp(-0.5 / (2 * 0.8**2)) - 1e-3).all()
 
 
 def test_a_hidden_arm_is_nan() -> None:
@@ -160,7 +161,7 @@ def test_bones_are_the_best_of_all_assignments(seed: int, left: int, right: int)
     assert (len(a), len(b)) == (left, right)
     single: dict[tuple[int, int], float] = {}
     for i, j in itertools.product(a, b):
-        only = type(peaks)(peaks.joint[[i, j]], peaks.xy[[i, j]], peaks.score[[i, j]])
+        only = Peaks(peaks.joint[[i, j]], peaks.xy[[i, j]], peaks.score[[i, j]])
         for _, _, affinity in match_bones(maps, only, spec, OPENPOSE18):
             single[int(i), int(j)] = affinity
     shorter, longer, flip = (a, b, False) if left <= right else (b, a, True)
@@ -187,7 +188,7 @@ def test_people_are_the_connected_peaks_where_bones_do_not_conflict(data: st.Dat
     chosen = data.draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
     bones = [(i, j, data.draw(st.floats(0.1, 1))) for i, j in chosen]
     spec = SPEC.model_copy(update={"min_joints": 1, "min_person": 0.0})
-    peaks = type(find_peaks(np.zeros((1, 3, 3), np.float32), 1))(
+    peaks = Peaks(
         np.asarray(joint, np.intp),
         np.stack([np.arange(count)] * 2, axis=1).astype(np.float32),
         np.ones(count, np.float32),
@@ -202,12 +203,28 @@ def test_people_are_the_connected_peaks_where_bones_do_not_conflict(data: st.Dat
     assert got == wanted
 
 
-def test_a_weak_wrong_bone_does_not_weld_two_people() -> None:
-    left, right = person(25, 3, 38), person(55, 3, 38)
-    maps = draw([left, right])
-    limb = next(m for m in SPEC.limbs if m.joints == ("neck", "right_hip"))
-    a, b = right[OPENPOSE18.index("neck")], left[OPENPOSE18.index("right_hip")]
-    for t in np.linspace(0, 1, 60):
-        x, y = np.round(a + t * (b - a)).astype(int)
-        maps[limb.channels[0], y, x], maps[limb.channels[1], y, x] = 0.4 * (b - a) / np.linalg.norm(b - a)
-    assert_same_people(decode(maps)[1], [left, right])
+def test_surer_bones_stand_before_a_wrong_one_could_weld_two_people() -> None:
+    """Peaks 0..3 are joints 0..3 of one person, 4..7 of another; bone 1-6 is wrong and the weakest."""
+    peaks = Peaks(
+        np.tile(np.arange(4), 2),
+        np.stack([np.arange(8)] * 2, axis=1).astype(np.float32),
+        np.full(8, 0.5, np.float32),
+    )
+    wrong = (1, 6, 0.3)
+    right = [(0, 1, 0.6), (1, 2, 0.7), (2, 3, 0.8), (4, 5, 0.6), (5, 6, 0.7), (6, 7, 0.9)]
+    score, found, _ = assemble(peaks, [wrong, *right], 18, SPEC)
+    np.testing.assert_array_equal(found[:, :4, 0], [[4, 5, 6, 7], [0, 1, 2, 3]])  # the surer one first
+    np.testing.assert_allclose(score, [(4 * 0.5 + 2.2) / 7, (4 * 0.5 + 2.1) / 7], rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [5, HEIGHT // 2, 30, 60])
+def test_bones_longer_than_half_the_picture_are_doubted(length: int) -> None:
+    limb = SPEC.limbs[0]
+    maps = np.zeros((57, HEIGHT, WIDTH), np.float32)
+    maps[limb.channels[0]] = 1  # along +x everywhere
+    a, b = (OPENPOSE18.index(j) for j in limb.joints)
+    peaks = Peaks(
+        np.asarray([a, b]), np.asarray([[5, 9], [5 + length, 9]], np.float32), np.ones(2, np.float32)
+    )
+    ((_, _, affinity),) = match_bones(maps, peaks, SPEC, OPENPOSE18)
+    assert affinity == pytest.approx(min(1, HEIGHT / 2 / length), rel=1e-5)
