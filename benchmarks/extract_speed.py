@@ -46,10 +46,10 @@ def whole(extractor: Extractor, source: Source) -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_clip_file(
             Path(folder) / "clip.h5",
-            sequence=result.sequence,
+            sequence=result.tracks,
             clip=result.clip,
             experts=result.experts,
-            skeleton=result.sequence.skeleton,
+            skeleton=result.tracks.skeleton,
             recipe={},
         )
     return result.clip.num_frames

@@ -11,7 +11,7 @@ import typer
 
 from skelkit._version import __version__
 
-from . import experts, extract, info, merge, render
+from . import evaluate, experts, extract, info, merge, refine, render
 from ._errors import report_errors
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(extract.extract)
+app.command()(refine.refine)
+app.command("evaluate-poses")(evaluate.evaluate_poses)
 app.command()(merge.merge)
 app.command()(info.info)
 app.command()(render.render)

@@ -50,7 +50,7 @@ class Registry:
                         f"{self.kind}: {name!r} is registered as {plugin.value!r} but cannot be imported "
                         f"({error}); reinstall the package that provides it"
                     ) from error
-        raise ConfigError(unknown(self.kind, name, self.names()))
+        raise ConfigError(unknown(self.kind.removesuffix("s"), name, self.names()))
 
     def _plugins(self) -> Iterable[Any]:
         return entry_points(group=f"skelkit.{self.kind}")

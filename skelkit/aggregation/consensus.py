@@ -215,8 +215,9 @@ class _Path:
             now, own = modes[..., i, :], likelihood[..., i, :]
             someone = np.isfinite(own).any(axis=0)
             reach = STEP * np.maximum((pts_s[i] - self.when) / STEP_S, 0.5)
-            apart = np.stack([distance(self.place[:, f, None], now) for f in range(e)]) / size[i]
-            with np.errstate(invalid="ignore"):
+            apart = np.stack([distance(self.place[:, f, None], now) for f in range(e)])
+            with np.errstate(divide="ignore", invalid="ignore"):  # a lone joint has no size
+                apart = apart / size[i]
                 move = np.logaddexp(-0.5 * (apart / reach) ** 2, np.log(JUMP))
             # No past: every mode is reached alike.
             arrive = np.where(np.isnan(move), np.log(JUMP), move) + self.belief[:, None]

@@ -174,8 +174,8 @@ class _Tally:
             self.seen[e] += np.bincount(bins[e][seen], minlength=_BINS)
         for (a, b), apart in pair_distances(proposals.points).items():
             k, t, m = np.nonzero(np.isfinite(apart))
-            with np.errstate(invalid="ignore"):
-                relative = np.nan_to_num(apart[k, t, m] / size[t, m])  # a lone joint has no size: 0 / 0
+            with np.errstate(divide="ignore", invalid="ignore"):  # a lone joint has no size
+                relative = np.nan_to_num(apart[k, t, m] / size[t, m])
             agree = relative <= AGREEMENT
             self.near[a, b] += np.histogram(relative, _RINGS, (0, _NEAR))[0]
             cell = (k * _BINS + bins[a, k, t, m]) * _BINS + bins[b, k, t, m]
