@@ -68,7 +68,7 @@ class Display:
         if step.kind == "kept":
             self._kept += 1
             if self._kept == 1:
-                self._console.print("going on where an earlier run stopped")
+                self._console.print("keeping what an earlier run has finished")
         else:
             self._line(step)
         self._progress.update(self._overall, completed=self._done, note=self._rate())
@@ -109,11 +109,12 @@ def print_plan(task: Plan, *, as_json: bool) -> None:
     """What a run would do."""
     experts = list(task.recipe["experts"])
     detector = (task.recipe["detector"] or {}).get("name")
+    output = one_line(str(task.output))
     if as_json:
         names = [{"video_id": s.video_id, "source": one_line(s.path), "label": s.label} for s in task.sources]
-        typer.echo(json.dumps({"output": str(task.output), "recipe": task.recipe, "inputs": names}))
+        typer.echo(json.dumps({"output": output, "recipe": task.recipe, "inputs": names}))
         return
-    table = Table("video", "kind", "label", "source", title=f"{len(task.sources)} inputs -> {task.output}")
+    table = Table("video", "kind", "label", "source", title=f"{len(task.sources)} inputs -> {escape(output)}")
     for source in task.sources:
         table.add_row(
             *(escape(one_line(t)) for t in (source.video_id, source.kind, source.label or "", source.path))
@@ -141,6 +142,6 @@ def print_report(report: Report) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in report.counts.items() if n)
     console.print(
         f"{len(report.rows)} inputs ({counts}), {frames} frames in {report.seconds:.1f} s "
-        f"-> {escape(report.output)}",
+        f"-> {escape(one_line(report.output))}",
         soft_wrap=True,
     )

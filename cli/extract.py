@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ._aggregation import Bridge, Gamma, Joints, Method, Smooth, settings_of
 from ._errors import INTERRUPTED
 from ._options import AsJson, Device, Weights
 from ._progress import Display, print_plan, print_report
@@ -60,6 +61,11 @@ def extract(
             rich_help_panel=_SAMPLING,
         ),
     ] = 32,
+    method: Method = "consensus",
+    joints: Joints = "lcr13",
+    gamma: Gamma = 0.18,
+    bridge: Bridge = 0.0,
+    smooth: Smooth = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Videos worked on at the same time.", rich_help_panel=_RUN)
     ] = 1,
@@ -94,34 +100,34 @@ def extract(
     goes on where it stopped. Exit code: 0 all done, 1 some inputs failed or are damaged (the rest is
     complete), 2 the call is wrong, 3 nothing could be done, 130 interrupted.
     """
-    from skelkit.pipelines.extract import extract as run
-    from skelkit.pipelines.extract import plan
-    from skelkit.pipelines.settings import ExtractSettings, Share
-
-    settings = ExtractSettings(
-        experts=tuple(name.strip() for name in experts.split(",") if name.strip()),
-        detector=detector,
-        detector_score=detector_score,
-        weights=str(weights) if weights else None,
-        device=device,
-        batch_size=batch_size,
-        stride=stride,
-        target_fps=fps,
-        start_s=start,
-        end_s=end,
-        max_people=max_people,
-    )
-    task = plan(inputs, output, settings, share=Share.parse(shard) if shard else None, limit=limit)
-    if dry_run:
-        print_plan(task, as_json=as_json)
-        return
     try:
+        from skelkit.pipelines.extract import extract as run
+        from skelkit.pipelines.extract import plan
+        from skelkit.pipelines.settings import ExtractSettings, Share
+
+        settings = ExtractSettings(
+            experts=tuple(name.strip() for name in experts.split(",") if name.strip()),
+            detector=detector,
+            detector_score=detector_score,
+            weights=str(weights) if weights else None,
+            device=device,
+            batch_size=batch_size,
+            stride=stride,
+            target_fps=fps,
+            start_s=start,
+            end_s=end,
+            max_people=max_people,
+            aggregation=settings_of(method, joints, gamma, bridge, smooth),
+        )
+        task = plan(inputs, output, settings, share=Share.parse(shard) if shard else None, limit=limit)
+        if dry_run:
+            print_plan(task, as_json=as_json)
+            return
         with Display(len(task.sources)) as display:
             report = run(task, settings, worker_count=workers, overwrite=not resume, show=display.show)
     except KeyboardInterrupt:
-        typer.echo(
-            "skelkit: interrupted; finished videos are kept, the same command goes on from here", err=True
-        )
+        same = "the same command" if resume else "the same command without --overwrite"
+        typer.echo(f"skelkit: interrupted; finished videos are kept, {same} goes on from here", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=True))

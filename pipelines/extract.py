@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -13,14 +12,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from skelkit.data import ShardWriter
+from skelkit.errors import ConfigError, ExpertError, OutputError
 from skelkit.pipelines import workers
 from skelkit.pipelines.clip import Extractor, recipe
 from skelkit.pipelines.settings import ExtractSettings, Share
 from skelkit.pipelines.sharing import share_out, shared_output
-from skelkit.pipelines.spool import Row, Spool, row_of
-
-from skelkit.data import merge_shards
-from skelkit.errors import ConfigError, ExpertError, OutputError
+from skelkit.pipelines.spool import Row, Spool, look, row_of, text_of, write_json
 from skelkit.video import Source, find_sources
 
 STATUSES = ("ok", "no_person", "damaged", "failed")
@@ -60,7 +58,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """As written beside the output."""
         return {
-            "output": self.output,
+            "output": text_of(self.output),
             "seconds": round(self.seconds, 3),
             "counts": self.counts,
             "recipe": self.recipe,
@@ -144,16 +142,17 @@ def extract(
         if not overwrite:
             spool.adopt(task.sources)
         rows = _do(task.sources, spool, settings, worker_count, show)
-        order = [s.video_id for s in task.sources]
-        merge_shards(task.output, spool.parts(task.sources), order=order)
+        if task.sources:
+            spool.publish(task.sources)
+        else:
+            _write_empty(task, settings)
         report = Report(
             output=str(task.output),
-            rows=[rows[video_id] for video_id in order],
+            rows=[rows[s.video_id] for s in task.sources],
             seconds=time.monotonic() - begin,
             recipe=task.recipe,
         )
-        beside = task.output.with_name(task.output.name + ".report.json")
-        beside.write_text(json.dumps(report.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        write_json(_report_path(task.output), report.to_json())
         spool.remove()
     return report
 
@@ -195,8 +194,9 @@ def _do(
                     sha256="",
                     frames=0,
                     people=0,
+                    frames_decoded=0,
                 )
-                spool.keep(event.task, result, row, again=True)
+                spool.keep(event.task, look(event.task), result, row, again=True)
             rows[event.task.video_id] = row
             show(Step(source=event.task, kind="done", row=row))
     return rows
@@ -210,7 +210,7 @@ def make_job(
     spool = Spool(output, made_by)
 
     def job(source: Source, send: Callable[[Any], None]) -> Row:
-        begin = time.monotonic()
+        begin, seen = time.monotonic(), look(source)
         again = False
         try:
             result = extractor.extract(source, lambda frames, people: send((frames, people)))
@@ -224,14 +224,26 @@ def make_job(
             detail=result.clip.detail,
             sha256=result.clip.sha256,
             frames=result.clip.num_frames,
-            people=result.sequence.num_people,
+            people=result.tracks.num_people,
             frames_decoded=result.num_frames_decoded,
             seconds=time.monotonic() - begin,
         )
-        spool.keep(source, result, row, again=again)
+        spool.keep(source, seen, result, row, again=again)
         return row
 
     return job
+
+
+def _write_empty(task: Plan, settings: ExtractSettings) -> None:
+    """A share without inputs (more shares than inputs) is a shard too, so that all shares can be merged."""
+    extractor = Extractor(settings, threads=1)
+    experts = {name: expert.skeleton for name, expert in extractor.experts.items()}
+    with ShardWriter(task.output, skeleton=extractor.skeleton, recipe=task.recipe, experts=experts):
+        pass
+
+
+def _report_path(output: Path) -> Path:
+    return output.with_name(output.name + ".report.json")
 
 
 def _threads(worker_count: int) -> int | None:
@@ -243,10 +255,17 @@ def _threads(worker_count: int) -> int | None:
 
 def _check_place(output: Path) -> None:
     """Refuse early what could only fail at the end."""
-    if output.is_dir():
-        raise ConfigError(f"expected a file name for the output, got the folder {output}", path=output)
     parent = output.parent
-    if not parent.is_dir():
+    try:
+        _report_path(output).exists()
+        is_folder, has_folder = output.is_dir(), parent.is_dir()
+    except OSError as error:
+        raise ConfigError(
+            f"expected a place for the output, got {output}: {error.strerror}", path=output
+        ) from error
+    if is_folder:
+        raise ConfigError(f"expected a file name for the output, got the folder {output}", path=output)
+    if not has_folder:
         raise ConfigError(
             f"expected an existing folder for {output}, found no {parent}; create it", path=output
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from skelkit.errors import ConfigError
+from skelkit.pipelines.aggregate import AggregationSettings
 
 DEFAULT_EXPERTS = ("movenet", "edvard_cpm", "tfpose")
 DEFAULT_DETECTOR = "yolox_nano"
@@ -42,6 +43,8 @@ class ExtractSettings:
     """Stop before this time stamp."""
     max_people: int = 32
     """People kept per clip."""
+    aggregation: AggregationSettings = field(default_factory=AggregationSettings)
+    """How ``/poses`` is made where there are several experts; one expert alone stands there as it is."""
 
     def __post_init__(self) -> None:
         """Check ranges and names."""
@@ -56,11 +59,14 @@ class ExtractSettings:
         if not 0 <= self.detector_score <= 1:
             problems.append(f"detector_score: expected 0 to 1, got {self.detector_score}")
         if self.target_fps is not None and not 0 < self.target_fps < float("inf"):
-            problems.append(f"target_fps: expected a rate above 0, got {self.target_fps}")
+            problems.append(f"fps: expected a rate above 0, got {self.target_fps}")
         if self.target_fps is not None and self.stride != 1:
-            problems.append("stride and target_fps exclude each other")
-        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
-            problems.append(f"expected start < end, got {self.start_s} and {self.end_s}")
+            problems.append("stride and fps exclude each other: give one of them")
+        start = self.start_s or 0.0
+        if not 0 <= start < float("inf"):
+            problems.append(f"start: expected seconds from 0 on, got {start}")
+        if self.end_s is not None and not self.end_s > start:
+            problems.append(f"end: expected seconds after start ({start}), got {self.end_s}")
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -99,13 +105,20 @@ class Share:
 
     @classmethod
     def _from_slurm(cls) -> Share:
-        names = ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")
-        values = [os.environ.get(n, "") for n in names]
-        if not all(v.isdecimal() for v in values):
+        defaults = {"ID": "", "COUNT": "", "MIN": "0", "STEP": "1"}
+        values = {n: os.environ.get(f"SLURM_ARRAY_TASK_{n}", d) for n, d in defaults.items()}
+        if not all(v.isdecimal() for v in values.values()):
             raise ConfigError(
-                f"--shard auto: expected {' and '.join(names)} as Slurm sets them in a job array, got "
-                f"{values}; try sbatch --array=0-7, or --shard I/N"
+                "--shard auto: expected SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT as Slurm sets them in "
+                f"a job array, got {values['ID']!r} and {values['COUNT']!r}; try sbatch --array=0-7, or "
+                "--shard I/N"
             )
-        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
-        step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))
-        return cls(index=(int(values[0]) - first) // step, count=int(values[1]))
+        number, count, first, step = (int(v) for v in values.values())
+        last = int(os.environ.get("SLURM_ARRAY_TASK_MAX", first + step * (count - 1)))
+        if step < 1 or last != first + step * (count - 1) or not first <= number <= last:
+            raise ConfigError(
+                f"--shard auto: expected an array of evenly spaced tasks, such as 0-7, got {count} "
+                f"from {first} to {last}; give each its share with --shard I/N (N stays the size "
+                "of the whole array where some of its tasks run again)"
+            )
+        return cls(index=(number - first) // step, count=count)

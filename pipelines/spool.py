@@ -2,11 +2,13 @@
 
 Beside OUT.h5 stands the folder OUT.h5.spool with two files for each finished video: a shard of this one
 clip, and then, as the sign that it is whole, a small JSON with its row of the report. A video is done
-again when its file has changed or when it failed for a reason that may have passed.
+again when its file has changed or when it failed for a reason that may have passed. What a killed run
+leaves half-written lies in this folder too, and goes with it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -17,18 +19,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from skelkit.pipelines.clip import ClipResult
-
-from skelkit.data import ShardReader, ShardWriter, write_clip_file
+from skelkit.data import ShardReader, ShardWriter, merge_shards, write_clip_file
 from skelkit.data.files import output_error
 from skelkit.data.merging import brief, first_difference
 from skelkit.errors import ConfigError, OutputError, ShardError, VideoError
-from skelkit.video import Source, fingerprint, sha256
+from skelkit.pipelines.clip import ClipResult
+from skelkit.video import Fingerprint, Source, fingerprint, sha256
 
 Row = dict[str, Any]
 """One video's row of the report, as JSON can hold it."""
 
 _RUN = "run.json"
+_LOCK = "lock"
+_OUT_OF_REACH = Fingerprint(size=-1, mtime_ns=-1)
 
 
 class Spool:
@@ -56,32 +59,35 @@ class Spool:
             ConfigError: it was begun with other settings; the first difference is named.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "lock").open("a") as lock:
+            self.folder.mkdir(exist_ok=True)
+            with (self.folder / _LOCK).open("a") as lock:
                 self._lock(lock)
-                if overwrite:
-                    self._empty()
-                self._same_settings()
-                yield
-        except OSError as error:
-            raise output_error(error, self.folder) from error
+                self._begin(afresh=overwrite)
+                try:
+                    yield
+                finally:
+                    if not self._anything_finished():
+                        self.remove()
+        except (OSError, OutputError) as error:
+            raise self._refused(error) from error
 
     def finished(self, source: Source) -> Row | None:
         """The row of this video if it is done and has not changed since."""
-        try:
-            kept = json.loads(self._paths(source.video_id)[1].read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
+        shard, sign = self._paths(source.video_id)
+        kept = _read(sign)
+        if kept is None or not shard.is_file():
             return None
         row: Row = kept["row"]
-        if kept["again"] or row["source"] != _text(source.path) or kept["label"] != source.label:
+        if kept["again"] or row["source"] != text_of(source.path) or kept["label"] != source.label:
             return None
         return row if _unchanged(source, kept, row["sha256"]) else None
 
-    def keep(self, source: Source, result: ClipResult, row: Row, *, again: bool) -> None:
+    def keep(self, source: Source, seen: Fingerprint, result: ClipResult, row: Row, *, again: bool) -> None:
         """Put a video on disk, whole or not at all.
 
         Args:
             source: The video.
+            seen: What `look` said before it was read: what changes while it is read is read again.
             result: What came out of it.
             row: Its row of the report.
             again: Whether the next run should try again.
@@ -95,13 +101,13 @@ class Spool:
             sign.unlink(missing_ok=True)
             write_clip_file(
                 shard,
-                sequence=result.sequence,
+                sequence=result.tracks,
                 clip=result.clip,
                 experts=result.experts,
-                skeleton=result.sequence.skeleton,
+                skeleton=result.tracks.skeleton,
                 recipe=self.recipe,
             )
-            self._sign(source, row, again=again)
+            self._sign(source, seen, row, again=again)
         except OSError as error:
             raise output_error(error, shard) from error
 
@@ -114,12 +120,12 @@ class Spool:
         """
         if self.output.exists():
             with open_ours(self.output) as reader:
-                if not overwrite:
+                if not (overwrite or self._begun_afresh()):
                     self._compare(reader.recipe, f"{self.output} was")
 
     def adopt(self, sources: list[Source]) -> None:
         """Take over from an existing output what need not be done again; see `check_output`."""
-        if not self.output.exists():
+        if self._begun_afresh() or not self.output.exists():
             return
         with open_ours(self.output) as reader:
             have = {video_id: i for i, video_id in enumerate(reader.video_ids)}
@@ -127,16 +133,29 @@ class Spool:
                 if source.video_id in have and self.finished(source) is None:
                     self._take(reader, have[source.video_id], source)
 
-    def parts(self, sources: list[Source]) -> list[Path]:
-        """The one-clip shards of these videos."""
-        return [self._paths(s.video_id)[0] for s in sources]
+    def publish(self, sources: list[Source]) -> None:
+        """Make the output of these videos, in this order; it takes its name when it is whole.
+
+        Raises:
+            OutputError: the disk is full, or writing is not permitted.
+        """
+        whole = self.folder / "whole.h5"
+        merge_shards(
+            whole, [self._paths(s.video_id)[0] for s in sources], order=[s.video_id for s in sources]
+        )
+        whole.replace(self.output)
+        folder = os.open(self.output.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the name is on the disk before the spool goes
+        finally:
+            os.close(folder)
 
     def remove(self) -> None:
         """Give back the disk; the output is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _take(self, reader: ShardReader, index: int, source: Source) -> None:
-        clip = reader.clip(index)
+        clip, seen = reader.clip(index), look(source)
         try:
             same = clip.status != "failed" and clip.source == source.path and clip.sha256 == sha256(source)
         except VideoError:
@@ -156,19 +175,14 @@ class Spool:
             detail=clip.detail,
             sha256=clip.sha256,
             frames=clip.num_frames,
-            people=reader[index].num_people,
+            people=int(reader.column("num_people")[index]),
+            frames_decoded=None,
         )
-        self._sign(source, row, again=False)
+        self._sign(source, seen, row, again=False)
 
-    def _sign(self, source: Source, row: Row, *, again: bool) -> None:
-        sign = self._paths(source.video_id)[1]
-        try:
-            seen = fingerprint(source)
-            size, mtime_ns = seen.size, seen.mtime_ns
-        except VideoError:
-            size, mtime_ns = -1, -1
-        kept = {"row": row, "again": again, "label": source.label, "size": size, "mtime_ns": mtime_ns}
-        _write(sign, json.dumps(kept))
+    def _sign(self, source: Source, seen: Fingerprint, row: Row, *, again: bool) -> None:
+        kept = {"row": row, "again": again, "label": source.label, "seen": [seen.size, seen.mtime_ns]}
+        write_json(self._paths(source.video_id)[1], kept)
 
     def _paths(self, video_id: str) -> tuple[Path, Path]:
         key = hashlib.sha256(video_id.encode("utf-8", "surrogateescape")).hexdigest()[:24]
@@ -179,24 +193,46 @@ class Spool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
-                f"another run is at work on {self.output} (it holds {self.folder}/lock); wait for it to end, "
-                "or choose another output",
+                f"another run is at work on {self.output} (it holds {self.folder}/{_LOCK}); wait for it to "
+                "end, or choose another output",
                 path=self.output,
             ) from None
 
-    def _empty(self) -> None:
-        for entry in self.folder.iterdir():
-            if entry.name != "lock":
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    def _begin(self, *, afresh: bool) -> None:
+        """Go on with the run that is here, or begin one.
 
-    def _same_settings(self) -> None:
-        path = self.folder / _RUN
-        try:
-            begun = json.loads(path.read_text("utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            _write(path, json.dumps(self.recipe))
+        Raises:
+            ConfigError: what is here has other settings.
+        """
+        begun = _read(self.folder / _RUN)
+        if begun is not None and not afresh and self._anything_finished():
+            self._compare(begun["recipe"], f"the unfinished run in {self.folder} was")
+            for half_written in self.folder.glob(".skelkit-*.part"):
+                half_written.unlink()
             return
-        self._compare(begun, f"the unfinished run in {self.folder} was")
+        for entry in self.folder.iterdir():
+            if entry.name != _LOCK:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        afresh = afresh or bool(begun and begun["afresh"])
+        write_json(self.folder / _RUN, {"recipe": self.recipe, "afresh": afresh})
+
+    def _begun_afresh(self) -> bool:
+        """Whether the run that is here is to replace the output, not to go on from it."""
+        begun = _read(self.folder / _RUN)
+        return bool(begun and begun["afresh"])
+
+    def _anything_finished(self) -> bool:
+        return any(self.folder.glob("*/*.json"))
+
+    def _refused(self, error: OSError | OutputError) -> OutputError:
+        refused = error if isinstance(error, OutputError) else output_error(error, self.folder)
+        if refused.fields.get("errno") in (errno.ENOSPC, errno.EDQUOT) and self._anything_finished():
+            return OutputError(
+                f"the disk of {self.output} or your quota is full; finished videos are kept: free some "
+                "space, and the same command goes on from here",
+                **refused.fields,
+            )
+        return refused
 
     def _compare(self, other: dict[str, Any], what: str) -> None:
         difference = first_difference(other, json.loads(json.dumps(self.recipe)))
@@ -207,6 +243,14 @@ class Spool:
                 "the same settings, with --overwrite to start afresh, or with another output",
                 difference=name,
             )
+
+
+def look(source: Source) -> Fingerprint:
+    """Size and age of a video, also of one that cannot be looked at."""
+    try:
+        return fingerprint(source)
+    except VideoError:
+        return _OUT_OF_REACH
 
 
 def open_ours(output: Path) -> ShardReader:
@@ -234,7 +278,7 @@ def row_of(
     sha256: str,
     frames: int,
     people: int,
-    frames_decoded: int | None = None,
+    frames_decoded: int | None,
     seconds: float = 0.0,
 ) -> Row:
     """A row of the report: one video and what became of it.
@@ -247,16 +291,16 @@ def row_of(
         sha256: Of the file, empty where it could not be read.
         frames: Time steps in the shard.
         people: Identities in the shard.
-        frames_decoded: Frames decoded, also those left out by the sampling.
+        frames_decoded: Frames decoded, also those left out by the sampling; None = not known any more.
         seconds: Time spent on it.
     """
     return {
         "video_id": video_id,
-        "source": _text(source),
+        "source": text_of(source),
         "status": status,
         "detail": detail,
         "frames": frames,
-        "frames_decoded": frames if frames_decoded is None else frames_decoded,
+        "frames_decoded": frames_decoded,
         "people": people,
         "seconds": round(seconds, 3),
         "sha256": sha256,
@@ -267,27 +311,35 @@ def _shown(value: Any) -> str:
     return brief(value["name"] if isinstance(value, dict) and "name" in value else value)
 
 
-def _text(path: str) -> str:
+def text_of(path: str | os.PathLike[str]) -> str:
     """A path as text that JSON and terminals can hold: bytes that are not UTF-8 as \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _unchanged(source: Source, kept: dict[str, Any], digest: str) -> bool:
+    now = look(source)
+    size, mtime_ns = kept["seen"]
+    if (now.size, now.mtime_ns) == (size, mtime_ns):
+        return True
     try:
-        now = fingerprint(source)
-        if (now.size, now.mtime_ns) == (kept["size"], kept["mtime_ns"]):
-            return True
-        same_size: bool = now.size == kept["size"]
-        return same_size and digest != "" and sha256(source) == digest
+        return now.size == size and digest != "" and sha256(source) == digest
     except VideoError:
-        return bool(kept["size"] == -1)  # was out of reach then, and still is
+        return False
 
 
-def _write(path: Path, text: str) -> None:
-    """Text under a name at once or not at all."""
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        read: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return read
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """A file that is there whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(json.dumps(content, indent=1) + "\n")
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

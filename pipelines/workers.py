@@ -11,8 +11,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
@@ -23,7 +24,11 @@ from skelkit.errors import SkelkitError
 Task = TypeVar("Task")
 
 _TRIES = 2
-"""Workers a task may kill before it is set aside."""
+"""Workers a task, or loading, may kill before it is given up."""
+
+
+_LOADING = -1
+"""Stands for a task's number while a worker has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +71,7 @@ def run(
         SkelkitError: what `make_job` or a task raised on purpose; the other workers are ended.
     """
     waiting = deque(enumerate(tasks))
-    deaths: dict[int, int] = {}
+    deaths: Counter[int] = Counter()
     workers: list[_Worker] = []
     try:
         workers += [_start(make_job, arguments) for _ in range(min(count, len(tasks)))]
@@ -75,7 +80,7 @@ def run(
                 worker = next(w for w in workers if w.pipe is ready)
                 try:
                     kind, data = worker.pipe.recv()
-                except EOFError:
+                except (EOFError, OSError):  # it died, perhaps in the middle of a message
                     event = _buried(worker, waiting, deaths)
                     workers.remove(worker)
                     if event is not None:
@@ -88,8 +93,10 @@ def run(
                 if kind != "ready":
                     yield Event(task=worker.task[1], kind=kind, data=data)
                 if kind in {"ready", "done"}:
+                    deaths[_LOADING] = 0
                     worker.task = waiting.popleft() if waiting else None
-                    worker.pipe.send(worker.task and worker.task[1])
+                    with suppress(OSError):  # it died just now: its pipe will say so
+                        worker.pipe.send(worker.task and worker.task[1])
                     if worker.task is None:
                         worker.process.join()
                         workers.remove(worker)
@@ -104,29 +111,40 @@ def _start(make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_job, arguments), daemon=True)
-    process.start()
+    # Ctrl-C goes to the whole group, but the parent decides: workers inherit that they do not hear it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()  # so that the worker's death ends the pipe
     return _Worker(process, mine)
 
 
-def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: dict[int, int]) -> Event[Task] | None:
+def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: Counter[int]) -> Event[Task] | None:
     """What to make of a worker's death: its task goes back to the front, or is set aside."""
     worker.process.join()
     code = worker.process.exitcode or 0
     why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    if worker.task is None:
-        raise SkelkitError(f"a worker process died while it loaded the experts ({why}); try --workers 1")
-    number, task = worker.task
-    deaths[number] = deaths.get(number, 0) + 1
+    number = _LOADING if worker.task is None else worker.task[0]
+    deaths[number] += 1
     if deaths[number] < _TRIES:
-        waiting.appendleft((number, task))
+        if worker.task is not None:
+            waiting.appendleft(worker.task)
         return None
-    return Event(task=task, kind="lost", data=f"it killed its worker process {_TRIES} times ({why})")
+    if worker.task is None:
+        raise SkelkitError(
+            f"worker processes died {_TRIES} times while they loaded the experts ({why}); is there enough "
+            "memory? try fewer --workers, or `skelkit experts check`"
+        )
+    lost = (
+        f"the process at work on it died {_TRIES} times ({why}); is there enough memory? run again to retry"
+    )
+    return Event(task=worker.task[1], kind="lost", data=lost)
 
 
 def _work(pipe: connection.Connection, make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> None:
     """A worker's life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         job = make_job(*arguments)
@@ -135,7 +153,7 @@ def _work(pipe: connection.Connection, make_job: Callable[..., Job], arguments: 
             pipe.send(("done", job(task, lambda data: pipe.send(("progress", data)))))
     except SkelkitError as error:
         pipe.send(("error", error))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         pass  # the parent is gone
 
 

@@ -1,0 +1,125 @@
+"""Experts and videos that the tests make themselves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from command_line import SKELKIT, environment
+from tiny_experts import Cards, make_cards
+
+MakeClip = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> Cards:
+    return make_cards(tmp_path_factory.mktemp("cards"))
+
+
+@pytest.fixture(scope="session")
+def two_experts(cards: Cards) -> list[str]:
+    """Options: a top-down and a one-stage expert."""
+    return ["--experts", f"{cards.heat},{cards.grid}", "--detector", cards.blobs]
+
+
+@pytest.fixture(scope="session")
+def one_expert(cards: Cards) -> list[str]:
+    """Options: one expert that needs no detector."""
+    return ["--experts", cards.grid]
+
+
+@pytest.fixture(scope="session")
+def make_clip() -> MakeClip:
+    """Write a video of blobs that move over a dark ground, different for different seeds."""
+
+    def make(
+        path: Path,
+        *,
+        frames: int = 10,
+        people: int = 2,
+        seed: int = 0,
+        brightness: int = 200,
+        size: tuple[int, int] = (128, 96),
+        fps: int = 25,
+    ) -> Path:
+        width, height = size
+        rng = np.random.default_rng(seed)
+        side = max(1, max(size) // 4)
+        start = rng.uniform(0, 1, (people, 2)) * (width / people - side, height - side)
+        start[:, 0] += np.arange(people) * width / people
+        drift = rng.uniform(-1, 1, (people, 2))
+        with av.open(os.fsencode(path).decode("utf-8", "surrogateescape"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=fps)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.bit_rate = 4_000_000
+            for number in range(frames):
+                image = np.full((height, width, 3), 20, np.uint8)
+                for x, y in np.clip(start + number * drift, 0, None).astype(int):
+                    image[y : y + side, x : x + side] = brightness
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def videos(tmp_path: Path, make_clip: MakeClip) -> Path:
+    """A folder of three short videos: a, b, c."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for seed, name in enumerate("abc"):
+        make_clip(folder / f"{name}.mp4", seed=seed)
+    return folder
+
+
+@pytest.fixture
+def anybodys_folder() -> Iterator[Path]:
+    """A folder below which every user may look around (pytest's own are the user's alone)."""
+    with tempfile.TemporaryDirectory(prefix="skelkit-test-") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def unprivileged() -> list[str]:
+    """What to put before a command so that permissions count for it; skips where that cannot be had."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("runs as root, for whom permissions do not count, and there is no setpriv")
+    prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    tried = subprocess.run(
+        [*prefix, *SKELKIT, "--version"], env=environment(), capture_output=True, check=False
+    )
+    if tried.returncode:
+        pytest.skip("runs as root, and another user may not read the program")
+    return prefix
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A function that sets the size of a small disk and returns its folder; skips where there is none."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"a small disk cannot be made: {made.stderr.decode().strip()}")
+
+    def resize(size: int) -> Path:
+        subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+        return folder
+
+    try:
+        yield resize
+    finally:
+        subprocess.run(["umount", folder], check=True)
