@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from skelkit.pipelines.settings import ExtractSettings
 
 from skelkit._version import __version__
 from skelkit.data import Clip, empty_sequence
 from skelkit.errors import ConfigError, VideoError
 from skelkit.experts import build_detector, build_expert, choose_device, describe
+from skelkit.pipelines.aggregate import AggregationSettings, aggregate, result_skeleton
+from skelkit.pipelines.settings import ExtractSettings
 from skelkit.protocols import Detector, PoseExpert
-from skelkit.structures import Detections, FrameBatch, Poses, SkeletonSequence, VideoInfo
+from skelkit.structures import Detections, FrameBatch, Poses, Skeleton, Tracks, VideoInfo
 from skelkit.tracking import PoseTracker, TrackerSettings, unify_identities
 from skelkit.video import Source, open_video, prefetch, sha256
 
@@ -23,6 +24,7 @@ BATCH_BYTES = {"cpu": 48 << 20, "cuda": 384 << 20, "tensorrt": 384 << 20}
 """Pixels of one batch at most: about five batches are in memory at once."""
 _AHEAD = 1
 """Batches decoded ahead of the one the experts work on."""
+_ALONE = AggregationSettings(method="none")
 _TRACKED_BEFORE_LIMIT = 256
 """Tracks kept per expert until people are limited across experts."""
 
@@ -56,6 +58,7 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
         "detector": detector,
         "detector_score": settings.detector_score,
         "max_people": settings.max_people,
+        "aggregation": asdict(settings.aggregation) if len(settings.experts) > 1 else None,
         **settings.sampling(),
     }
 
@@ -66,9 +69,9 @@ class ClipResult:
 
     clip: Clip
     """Its row in the shard."""
-    sequence: SkeletonSequence
+    tracks: Tracks
     """What goes to ``/poses``."""
-    experts: dict[str, SkeletonSequence]
+    experts: dict[str, Tracks]
     """What each expert said."""
     num_frames_decoded: int
     """Frames decoded in the whole video, also those the sampling left out."""
@@ -100,6 +103,9 @@ class Extractor:
         if any(e.kind == "top-down" for e in self.experts.values()):
             self.detector = build_detector(settings.detector, **options)
         self._tracker = PoseTracker(TrackerSettings(max_people=_TRACKED_BEFORE_LIMIT))
+        self._aggregation = settings.aggregation if len(experts) > 1 else _ALONE
+        self.skeleton: Skeleton = result_skeleton([e.skeleton for e in experts], self._aggregation)
+        """Joint set of ``/poses``."""
 
     def extract(self, source: Source, progress: Progress | None = None) -> ClipResult:
         """One video; a damaged one keeps the frames that decode, an unreadable one is a failed clip."""
@@ -163,35 +169,30 @@ class Extractor:
             max_people=self.settings.max_people,
         )
         views = {name: replace(view, label=source.label) for name, view in views.items()}
-        sequence = views[self.primary]
+        tracks = aggregate([views[name] for name in self.experts], self._aggregation)
         clip = Clip.of(
-            sequence,
-            status="ok" if any(v.num_people and v.present().any() for v in views.values()) else "no_person",
+            tracks,
             source=source.path,
             sha256=digest,
             detail=f"damaged: {failure.message}" if failure else "",
         )
         return ClipResult(
-            clip=clip, sequence=sequence, experts=views, num_frames_decoded=info.num_frames, error=failure
+            clip=clip, tracks=tracks, experts=views, num_frames_decoded=info.num_frames, error=failure
         )
 
-    def _track(self, name: str, poses: list[Poses], clip_of: dict[str, Any]) -> SkeletonSequence:
+    def _track(self, name: str, poses: list[Poses], clip_of: dict[str, Any]) -> Tracks:
         if poses:
-            return self._tracker.track(poses, **clip_of, source=name)
+            return self._tracker.follow(poses, **clip_of, source=name)
         info: VideoInfo = clip_of["info"]  # the sampling left no frame
-        return empty_sequence(
-            self.experts[name].skeleton,
-            video_id=clip_of["video_id"],
-            image_size=(info.height, info.width),
-            sources=(name,),
-        )
+        return self._nobody(name, clip_of["video_id"], (info.height, info.width))
 
     def nothing(self, source: Source, why: str, error: VideoError | None = None) -> ClipResult:
         """A failed clip without a frame."""
-        views = {
-            name: empty_sequence(expert.skeleton, video_id=source.video_id, sources=(name,))
-            for name, expert in self.experts.items()
-        }
-        sequence = views[self.primary]
-        clip = Clip.of(sequence, status="failed", source=source.path, detail=why, label=source.label or "")
-        return ClipResult(clip=clip, sequence=sequence, experts=views, num_frames_decoded=0, error=error)
+        views = {name: self._nobody(name, source.video_id, (0, 0)) for name in self.experts}
+        tracks = Tracks.of(empty_sequence(self.skeleton, video_id=source.video_id, sources=tuple(views)))
+        clip = Clip.of(tracks, status="failed", source=source.path, detail=why, label=source.label or "")
+        return ClipResult(clip=clip, tracks=tracks, experts=views, num_frames_decoded=0, error=error)
+
+    def _nobody(self, name: str, video_id: str, image_size: tuple[int, int]) -> Tracks:
+        skeleton = self.experts[name].skeleton
+        return Tracks.of(empty_sequence(skeleton, video_id=video_id, image_size=image_size, sources=(name,)))

@@ -258,22 +258,14 @@ class SkeletonSequence:
 
     def __post_init__(self) -> None:
         """Check shapes and dtypes."""
-        _check("SkeletonSequence", "keypoints", self.keypoints, np.float32, ("M", "T", "K", "C"))
-        m, t, k, c = self.keypoints.shape
-        if k != self.skeleton.num_joints or c not in (2, 3):
-            raise ConfigError(
-                f"SkeletonSequence.keypoints: expected (M, T, {self.skeleton.num_joints}, 2 or 3) for "
-                f"skeleton {self.skeleton.name!r}, got {self.keypoints.shape}"
-            )
-        _check("SkeletonSequence", "scores", self.scores, np.float32, (m, t, k))
+        joints = self.skeleton.num_joints
+        _check("SkeletonSequence", "keypoints", self.keypoints, np.float32, ("M", "T", joints, "C"))
+        m, t = self.keypoints.shape[:2]
+        _check("SkeletonSequence", "scores", self.scores, np.float32, (m, t, joints))
         _check("SkeletonSequence", "confidence", self.confidence, np.float32, (m, t))
         _check("SkeletonSequence", "track_ids", self.track_ids, np.int64, (m,))
         _check("SkeletonSequence", "frame_indices", self.frame_indices, np.int64, (t,))
-        _check("SkeletonSequence", "pts_s", self.pts_s, np.float64, (t,))
-        if len(set(self.track_ids.tolist())) != m:
-            raise ConfigError(f"SkeletonSequence.track_ids: expected unique ids, got {self.track_ids}")
-        if t > 1 and not bool(np.all(np.diff(self.frame_indices) > 0)):
-            raise ConfigError("SkeletonSequence.frame_indices: expected strictly ascending frame numbers")
+        _check_clip(self)
 
     @property
     def num_people(self) -> int:
@@ -288,3 +280,140 @@ class SkeletonSequence:
     def present(self) -> Bool:
         """(M, T) whether the person has at least one joint in the frame."""
         return np.asarray(np.isfinite(self.keypoints).all(axis=-1).any(axis=-1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tracks:
+    """A `SkeletonSequence` as R rows: one for each person in each time step in which they are seen.
+
+    Absence costs nothing: memory is R x (K x (C + 1) + 5) float32, however many people share the clip and
+    however long it is. A person in one of few frames costs a dense sequence as much as one in all.
+    """
+
+    skeleton: Skeleton
+    """Joint set, K joints."""
+    person: Int64
+    """(R,) index into `track_ids`; at most one row of a person in a time step."""
+    step: Int64
+    """(R,) index into `frame_indices`; ascending."""
+    keypoints: Float32
+    """(R, K, C) as in `SkeletonSequence`; every row has at least one joint."""
+    scores: Float32
+    """(R, K)."""
+    confidence: Float32
+    """(R,)."""
+    track_ids: Int64
+    """(M,) identity of each person, unique within the clip; there may be people without rows."""
+    frame_indices: Int64
+    """(T,) number of each time step's frame in the video, strictly ascending."""
+    pts_s: Float64
+    """(T,) true time stamps in seconds."""
+    video_id: str
+    """Name of the clip, unique within a shard."""
+    fps: float
+    """Average frames per second of the time steps; 0.0 where unknown."""
+    image_size: tuple[int, int]
+    """(H, W) of the upright frame."""
+    sources: tuple[str, ...]
+    """Names of the experts this was made from."""
+    label: str | None = None
+    """Action label, None where there is none."""
+
+    def __post_init__(self) -> None:
+        """Check shapes, dtypes and order."""
+        _check("Tracks", "step", self.step, np.int64, ("R",))
+        r, k = len(self.step), self.skeleton.num_joints
+        _check("Tracks", "person", self.person, np.int64, (r,))
+        _check("Tracks", "keypoints", self.keypoints, np.float32, (r, k, "C"))
+        _check("Tracks", "scores", self.scores, np.float32, (r, k))
+        _check("Tracks", "confidence", self.confidence, np.float32, (r,))
+        _check("Tracks", "track_ids", self.track_ids, np.int64, ("M",))
+        _check("Tracks", "frame_indices", self.frame_indices, np.int64, ("T",))
+        _check_clip(self)
+        for name, values, stop in (
+            ("person", self.person, self.num_people),
+            ("step", self.step, self.num_frames),
+        ):
+            if r and not 0 <= values.min() <= values.max() < stop:
+                raise ConfigError(
+                    f"Tracks.{name}: expected 0 to {stop - 1}, got {values.min()} to {values.max()}"
+                )
+        if r and bool(np.any(np.diff(self.step) < 0)):
+            raise ConfigError("Tracks.step: expected rows in the order of time")
+        if len(np.unique(self.step * self.num_people + self.person)) != r:
+            raise ConfigError("Tracks: expected each person once in a time step")
+        if not np.isfinite(self.keypoints).all(axis=-1).any(axis=-1).all():
+            raise ConfigError("Tracks.keypoints: expected at least one joint in every row")
+
+    def __len__(self) -> int:
+        """R."""
+        return len(self.step)
+
+    @property
+    def num_people(self) -> int:
+        """M."""
+        return len(self.track_ids)
+
+    @property
+    def num_frames(self) -> int:
+        """T."""
+        return len(self.frame_indices)
+
+    @classmethod
+    def of(cls, sequence: SkeletonSequence | Tracks) -> Tracks:
+        """The rows of a sequence; tracks are returned as they are."""
+        if isinstance(sequence, Tracks):
+            return sequence
+        step, person = np.nonzero(sequence.present().T)
+        return cls(
+            person=person,
+            step=step,
+            keypoints=sequence.keypoints[person, step],
+            scores=sequence.scores[person, step],
+            confidence=sequence.confidence[person, step],
+            **{name: getattr(sequence, name) for name in _CLIP_FIELDS},
+        )
+
+    def to_sequence(self) -> SkeletonSequence:
+        """All of it, dense."""
+        return self.window(0, self.num_frames)
+
+    def window(self, start: int, stop: int) -> SkeletonSequence:
+        """The time steps from `start` until before `stop`, dense, with all M people."""
+        rows = slice(*np.searchsorted(self.step, (start, stop)).tolist())
+        at = self.person[rows], self.step[rows] - start
+        shape = (self.num_people, len(self.frame_indices[start:stop]))
+        keypoints = np.full(shape + self.keypoints.shape[1:], np.nan, np.float32)
+        scores = np.zeros(shape + self.scores.shape[1:], np.float32)
+        confidence = np.full(shape, np.nan, np.float32)
+        keypoints[at], scores[at] = self.keypoints[rows], self.scores[rows]
+        confidence[at] = self.confidence[rows]
+        clip = {name: getattr(self, name) for name in _CLIP_FIELDS}
+        clip |= {name: clip[name][start:stop] for name in ("frame_indices", "pts_s")}
+        return SkeletonSequence(keypoints=keypoints, scores=scores, confidence=confidence, **clip)
+
+
+_CLIP_FIELDS = (
+    "skeleton",
+    "track_ids",
+    "frame_indices",
+    "pts_s",
+    "video_id",
+    "fps",
+    "image_size",
+    "sources",
+    "label",
+)
+"""What `SkeletonSequence` and `Tracks` have in common."""
+
+
+def _check_clip(clip: SkeletonSequence | Tracks) -> None:
+    """Check what both forms of a clip's people promise of ids and time."""
+    owner = type(clip).__name__
+    _check(owner, "pts_s", clip.pts_s, np.float64, clip.frame_indices.shape)
+    if clip.keypoints.shape[-1] not in (2, 3):
+        raise ConfigError(f"{owner}.keypoints: expected 2 or 3 coordinates, got {clip.keypoints.shape}")
+    if len(set(clip.track_ids.tolist())) != len(clip.track_ids):
+        raise ConfigError(f"{owner}.track_ids: expected unique ids, got {clip.track_ids}")
+    if not bool(np.all(np.diff(clip.frame_indices) > 0)):
+        raise ConfigError(f"{owner}.frame_indices: expected strictly ascending frame numbers")

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from skelkit.errors import ShardError
-from skelkit.structures import Float64, Int64, Skeleton, SkeletonSequence
+from skelkit.structures import Float64, Int64, Skeleton, SkeletonSequence, Tracks
 
 Status = Literal["ok", "no_person", "failed"]
 """ok: people found; no_person: decoded, nobody seen; failed: not decoded whole (`Clip.detail` says why)."""
@@ -66,7 +66,7 @@ class Clip:
     @classmethod
     def of(
         cls,
-        sequence: SkeletonSequence,
+        sequence: SkeletonSequence | Tracks,
         *,
         status: Status | None = None,
         source: str = "",
@@ -91,7 +91,7 @@ class Clip:
         height, width = sequence.image_size
         return cls(
             video_id=sequence.video_id,
-            status=status or ("ok" if sequence.present().any() else "no_person"),
+            status=status or ("ok" if len(Tracks.of(sequence)) else "no_person"),
             num_frames=sequence.num_frames,
             width=width,
             height=height,

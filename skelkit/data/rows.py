@@ -1,9 +1,9 @@
-"""Dense sequences (M, T, K, C) <-> rows, one per person and frame with at least one joint."""
+"""People of a clip <-> rows as stored, one per person and frame with at least one joint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,14 @@ import numpy.typing as npt
 from skelkit.data.clip import Clip
 from skelkit.data.layout import SCORE_STEPS
 from skelkit.errors import ShardError
-from skelkit.structures import Float32, Float64, Int64, Skeleton, SkeletonSequence
+from skelkit.structures import Float32, Float64, Int64, Skeleton, SkeletonSequence, Tracks
 
 Int32 = npt.NDArray[np.int32]
 Float16 = npt.NDArray[np.float16]
+
+PIECE = 4096
+"""Rows handled in one go: below a megabyte. Clips are written in pieces of this size, however they come, so
+that equal clips give equal bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +45,13 @@ class Rows:
         """M; a person's rows are adjacent."""
         return len(self.frame) and 1 + int(np.count_nonzero(np.diff(self.track)))
 
+    def pieces(self) -> Iterator[Rows]:
+        """The same rows, `PIECE` at a time."""
+        for start in range(0, len(self), PIECE):
+            here = slice(start, start + PIECE)
+            # Copies: a piece may be kept until its chunk is full, and should not keep the whole clip.
+            yield Rows(**{f.name: getattr(self, f.name)[here].copy() for f in fields(self)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Record:
@@ -50,7 +61,7 @@ class Record:
     sources: tuple[str, ...]
     frame_index: Int32
     pts_s: Float64
-    groups: Mapping[str, Rows]
+    groups: Mapping[str, Rows | Encoded]
     """Rows of every pose group (`Header.pose_groups`)."""
 
 
@@ -77,36 +88,61 @@ def as_int32(values: Int64, what: str) -> Int32:
     return small
 
 
-def encode(sequence: SkeletonSequence, step: float) -> Rows:
-    """The rows of a sequence, coordinates rounded to `step`, scores to 1/256.
+class Encoded:
+    """The rows of a clip about to be written: coordinates rounded to `step`, scores to 1/256.
 
-    People and time steps without any joint have no row. A joint that lacks one coordinate is missing; the
-    score of a missing joint is 0.
+    A joint that lacks one coordinate is missing; the score of a missing joint is 0. Rows are made piece by
+    piece when they are asked for.
 
     Raises:
         ShardError: a score outside [0, 1], or a track id beyond 32 bits.
     """
-    person, frame = np.nonzero(sequence.present())  # row-major: by person, then time step
-    points = sequence.keypoints[person, frame]
-    # Steps are powers of two: the division is exact and so is the error bound. Adding 0 turns -0 into 0.
-    points = np.rint(points / np.float32(step)) * np.float32(step) + np.float32(0)
-    found = np.isfinite(points).all(axis=-1)
-    points[~found] = np.nan
-    levels = np.where(found, np.rint(sequence.scores[person, frame] * SCORE_STEPS), 0)
-    if not ((levels >= 0) & (levels <= SCORE_STEPS)).all():
-        low, high = np.min(levels) / SCORE_STEPS, np.max(levels) / SCORE_STEPS
-        raise ShardError(
-            f"clip {sequence.video_id!r}: expected scores in [0, 1] for every joint seen, "
-            f"got {low:.3g} to {high:.3g}"
+
+    def __init__(self, tracks: Tracks, step: float) -> None:
+        self._tracks, self._step = tracks, np.float32(step)
+        self._ids = as_int32(tracks.track_ids, f"clip {tracks.video_id!r}: track_ids")
+        self._order = np.lexsort((tracks.step, tracks.person))
+        for start in range(0, len(self), PIECE):
+            self._check_scores(slice(start, start + PIECE))
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._order)
+
+    @property
+    def num_people(self) -> int:
+        """People with rows."""
+        return len(np.unique(self._tracks.person))
+
+    def pieces(self) -> Iterator[Rows]:
+        """The rows, `PIECE` at a time."""
+        for start in range(0, len(self), PIECE):
+            yield self._rows(self._order[start : start + PIECE])
+
+    def _check_scores(self, rows: slice) -> None:
+        found = np.isfinite(self._tracks.keypoints[rows]).all(axis=-1)
+        levels = np.rint(self._tracks.scores[rows][found] * SCORE_STEPS)
+        if not ((levels >= 0) & (levels <= SCORE_STEPS)).all():
+            low, high = np.min(levels) / SCORE_STEPS, np.max(levels) / SCORE_STEPS
+            raise ShardError(
+                f"clip {self._tracks.video_id!r}: expected scores in [0, 1] for every joint seen, "
+                f"got {low:.3g} to {high:.3g}"
+            )
+
+    def _rows(self, rows: Int64) -> Rows:
+        tracks = self._tracks
+        # Steps are powers of two: the division is exact and so is the error bound. Adding 0 turns -0 to 0.
+        points = np.rint(tracks.keypoints[rows] / self._step) * self._step + np.float32(0)
+        found = np.isfinite(points).all(axis=-1)
+        points[~found] = np.nan
+        levels = np.where(found, np.rint(tracks.scores[rows] * SCORE_STEPS), 0)
+        return Rows(
+            frame=tracks.step[rows].astype(np.int32),
+            track=self._ids[tracks.person[rows]],
+            keypoints=points,
+            scores=(levels / SCORE_STEPS).astype(np.float16),
+            confidence=tracks.confidence[rows],
         )
-    tracks = as_int32(sequence.track_ids, f"clip {sequence.video_id!r}: track_ids")
-    return Rows(
-        frame=frame.astype(np.int32),
-        track=tracks[person],
-        keypoints=points.astype(np.float32, copy=False),
-        scores=(levels / SCORE_STEPS).astype(np.float16),
-        confidence=sequence.confidence[person, frame],
-    )
 
 
 def decode(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import math
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -30,9 +29,9 @@ from skelkit.data.layout import (
     extent_path,
     to_json,
 )
-from skelkit.data.rows import Record, Rows, as_int32, empty_rows, encode
+from skelkit.data.rows import Encoded, Record, Rows, as_int32, empty_rows
 from skelkit.errors import OutputError, ShardError
-from skelkit.structures import Skeleton, SkeletonSequence
+from skelkit.structures import Skeleton, SkeletonSequence, Tracks
 
 NO_EXPERTS: Mapping[str, Any] = MappingProxyType({})
 
@@ -109,8 +108,8 @@ class ShardContent:
         self._video_ids: set[str] = set()
         self._num_frames = 0
 
-    def append(self, record: Record) -> None:
-        """Add one clip.
+    def append(self, record: Record, after_piece: Callable[[], None]) -> None:
+        """Add one clip; `after_piece` is called often enough to bring out what has been written so far.
 
         Raises:
             ShardError: its name is there already, or a text cannot be stored.
@@ -130,14 +129,17 @@ class ShardContent:
             arrays[extent_path(group, "first_row")] = [self._totals[group].rows]
             arrays[extent_path(group, "num_rows")] = [len(rows)]
             arrays[extent_path(group, "num_people")] = [rows.num_people]
-            arrays |= {f"{group}/{name}": getattr(rows, name) for name in ROW_COLUMNS}
 
         self._video_ids.add(clip.video_id)
         self._num_frames += clip.num_frames
+        for path, array in arrays.items():
+            self._columns[path].append(array)
         for group, rows in record.groups.items():
-            self._totals[group].add(rows)
-        for path, column in self._columns.items():
-            column.append(arrays[path])
+            for piece in rows.pieces():
+                self._totals[group].add(piece)
+                for name in ROW_COLUMNS:
+                    self._columns[f"{group}/{name}"].append(getattr(piece, name))
+                after_piece()
 
     def finish(self) -> None:
         """Write what is buffered and close."""
@@ -197,10 +199,10 @@ class ShardWriter:
 
     def write(
         self,
-        sequence: SkeletonSequence,
+        sequence: SkeletonSequence | Tracks,
         *,
         clip: Clip | None = None,
-        experts: Mapping[str, SkeletonSequence] = NO_EXPERTS,
+        experts: Mapping[str, SkeletonSequence | Tracks] = NO_EXPERTS,
     ) -> None:
         """Append one clip.
 
@@ -220,7 +222,7 @@ class ShardWriter:
         if self._broken is not None:
             raise self._broken
         with _signals_deferred():
-            self._content.append(record)
+            self._content.append(record, self._flush)
         self._flush()
 
     def _flush(self) -> None:
@@ -254,14 +256,14 @@ class ShardWriter:
 def write_clip_file(
     path: str | os.PathLike[str],
     *,
-    sequence: SkeletonSequence,
+    sequence: SkeletonSequence | Tracks,
     clip: Clip | None = None,
-    experts: Mapping[str, SkeletonSequence] = NO_EXPERTS,
+    experts: Mapping[str, SkeletonSequence | Tracks] = NO_EXPERTS,
     skeleton: Skeleton,
     recipe: dict[str, Any],
     coordinate_unit: str = "px",
 ) -> None:
-    """Write a shard of one clip: made in memory, then put on the disk at once.
+    """Write a shard of one clip.
 
     Args:
         path: The shard, replaced where it exists.
@@ -277,35 +279,30 @@ def write_clip_file(
         ShardError: clip, sequence and experts do not fit each other.
         OutputError: the disk is full, or writing is not permitted.
     """
-    header = Header(
+    with ShardWriter(
+        path,
         skeleton=skeleton,
+        recipe=recipe,
         experts={name: view.skeleton for name, view in experts.items()},
         dimensions=sequence.keypoints.shape[-1],
         coordinate_unit=coordinate_unit,
-        recipe=recipe,
-    )
-    record = make_record(header, sequence, clip, experts)
-    memory = io.BytesIO()
-    with _signals_deferred():
-        content = ShardContent(memory, header)
-        try:
-            content.append(record)
-            content.finish()
-        finally:
-            content.close()
-    with AtomicFile(path) as file:
-        file.write_at(0, memory.getbuffer())
+    ) as writer:
+        writer.write(sequence, clip=clip, experts=experts)
 
 
 def make_record(
-    header: Header, sequence: SkeletonSequence, clip: Clip | None, experts: Mapping[str, SkeletonSequence]
+    header: Header,
+    sequence: SkeletonSequence | Tracks,
+    clip: Clip | None,
+    experts: Mapping[str, SkeletonSequence | Tracks],
 ) -> Record:
     """One clip as stored.
 
     Raises:
         ShardError: clip, sequence and experts do not fit each other or the header.
     """
-    clip = Clip.of(sequence) if clip is None else clip
+    tracks = Tracks.of(sequence)
+    clip = Clip.of(tracks) if clip is None else clip
     if sequence.label is not None and clip.label != sequence.label:
         raise _mismatch(clip, "the sequence's label", sequence.label, clip.label)
     height, width = sequence.image_size
@@ -319,8 +316,10 @@ def make_record(
             raise _mismatch(clip, f"the sequence's {name}", mine, its)
     if unknown := sorted(set(experts) - set(header.experts)):
         raise _mismatch(clip, "experts among", sorted(header.experts), unknown)
-    groups = {name: empty_rows(s.num_joints, header.dimensions) for name, s in header.pose_groups.items()}
-    groups["poses"] = _rows(header, clip, "the sequence", sequence, header.skeleton)
+    groups: dict[str, Rows | Encoded] = {
+        name: empty_rows(s.num_joints, header.dimensions) for name, s in header.pose_groups.items()
+    }
+    groups["poses"] = _encoded(header, clip, "the sequence", tracks, header.skeleton)
     for name, view in experts.items():
         if not np.array_equal(view.frame_indices, sequence.frame_indices):
             raise _mismatch(
@@ -329,7 +328,9 @@ def make_record(
                 sequence.frame_indices,
                 view.frame_indices,
             )
-        groups[expert_group(name)] = _rows(header, clip, f"expert {name!r}", view, header.experts[name])
+        groups[expert_group(name)] = _encoded(
+            header, clip, f"expert {name!r}", Tracks.of(view), header.experts[name]
+        )
     if clip.status != "failed" and (clip.status == "ok") != bool(len(groups["poses"])):
         wanted = "no_person" if clip.status == "ok" else "ok"
         raise _mismatch(clip, f"status for {len(groups['poses'])} poses", wanted, clip.status)
@@ -342,12 +343,12 @@ def make_record(
     )
 
 
-def _rows(header: Header, clip: Clip, what: str, sequence: SkeletonSequence, skeleton: Skeleton) -> Rows:
-    if sequence.skeleton != skeleton:
-        raise _mismatch(clip, f"{what} with joint set", skeleton.name, sequence.skeleton.name)
-    if sequence.keypoints.shape[-1] != header.dimensions:
-        raise _mismatch(clip, f"{what} with dimensions", header.dimensions, sequence.keypoints.shape[-1])
-    return encode(sequence, header.keypoint_step)
+def _encoded(header: Header, clip: Clip, what: str, tracks: Tracks, skeleton: Skeleton) -> Encoded:
+    if tracks.skeleton != skeleton:
+        raise _mismatch(clip, f"{what} with joint set", skeleton.name, tracks.skeleton.name)
+    if tracks.keypoints.shape[-1] != header.dimensions:
+        raise _mismatch(clip, f"{what} with dimensions", header.dimensions, tracks.keypoints.shape[-1])
+    return Encoded(tracks, header.keypoint_step)
 
 
 def _mismatch(clip: Clip, what: str, expected: Any, got: Any) -> ShardError:

@@ -81,11 +81,10 @@ class ActiveTracks:
     Args:
         settings: What to go by.
         sigmas: (K,) of OKS.
-        pts_s: (T,) time stamps of all time steps.
     """
 
-    def __init__(self, settings: TrackerSettings, sigmas: Float64, pts_s: Float64) -> None:
-        self._settings, self._sigmas, self._pts = settings, sigmas, pts_s
+    def __init__(self, settings: TrackerSettings, sigmas: Float64) -> None:
+        self._settings, self._sigmas, self._pts = settings, sigmas, np.zeros(0)
         self.started = 0
         """Tracks started so far; their ids are 0 ... started - 1."""
         self._id = np.zeros(0, np.int64)
@@ -95,11 +94,12 @@ class ActiveTracks:
         self._seen = np.zeros(0, np.int64)  # time step of the last pose
         self._poses = np.zeros(0, np.int64)  # poses so far
 
-    def advance(self, step: int, joints: Floats, boxes: Floats, scores: Floats) -> Int64:
+    def advance(self, step: int, pts_s: Float64, joints: Floats, boxes: Floats, scores: Floats) -> Int64:
         """Associate the poses of one time step.
 
         Args:
             step: Index of the time step, greater than at the last call.
+            pts_s: Time stamps of all time steps up to this one at least.
             joints: (P, K, 2) pixels, NaN = not found.
             boxes: (P, 4).
             scores: (P,) in [0, 1].
@@ -107,6 +107,7 @@ class ActiveTracks:
         Returns:
             (P,) track id of each pose, -1 where it belongs to none.
         """
+        self._pts = pts_s
         self._retire(step)
         ids = np.full(len(scores), -1, np.int64)
         order = self._worthy(joints, boxes, scores)

@@ -15,22 +15,21 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from skelkit.errors import ConfigError
-from skelkit.structures import Float32, Float64, Int64, SkeletonSequence
+from skelkit.structures import Bool, Float64, Int64, Tracks
 from skelkit.tracking.agreement import MIN_SHARE, Pairs, View, compare, view_of
 from skelkit.tracking.people import choose_people, rank_people
 from skelkit.tracking.swaps import find_swaps, smoothness
 
 
-def unify_identities(
-    views: Mapping[str, SkeletonSequence], *, max_people: int = 32
-) -> dict[str, SkeletonSequence]:
-    """Give each person one id in all experts' sequences of a clip.
+def unify_identities(views: Mapping[str, Tracks], *, max_people: int = 32) -> dict[str, Tracks]:
+    """Give each person one id in all experts' tracks of a clip.
 
     Tracks of one expert that turn out to be one person become one. People keep their place whether or not
-    an expert saw them: every sequence comes back with the same M and `track_ids`, and the rows of people
-    an expert never saw are NaN. At most `max_people` are kept, by the mean over experts of
+    an expert saw them: all come back with the same M and `track_ids`, and people an expert never saw have
+    no rows. At most `max_people` are kept, by the mean over experts of
     `people.rank_people`; ids count from 0 by first appearance, then rank. The order of `views` makes no
     difference. One view alone is limited and numbered by the same rule.
 
@@ -43,38 +42,40 @@ def unify_identities(
     """
     _check(views, max_people)
     names = sorted(views)
-    sequences = [views[name] for name in names]
-    rows = [view_of(s) for s in sequences]
+    people, number = _people([views[name] for name in names], max_people)
+    return {name: _renumber(views[name], p, number) for name, p in zip(names, people, strict=True)}
+
+
+def _people(views: list[Tracks], max_people: int) -> tuple[list[Int64], int]:
+    """The person of each row, (R,) per expert, -1 = not kept; and how many people are kept."""
+    clip, rows = views[0], [view_of(v) for v in views]
     pairs = {(i, j): compare(rows[i], rows[j]) for i in range(len(rows)) for j in range(i + 1, len(rows))}
-    cuts = find_swaps(rows, pairs, sequences[0].pts_s)
+    cuts = find_swaps(rows, pairs, clip.pts_s)
     pieces, counts = _cut(rows, cuts)
     clusters = _Clusters(rows, pieces, counts)
     clusters.join(_agreements(rows, pieces, counts, pairs, clusters.offsets))
-    clusters.join(_continuations(rows, pieces, clusters, sequences[0].pts_s))
+    clusters.join(_continuations(rows, pieces, clusters, clip.pts_s))
     people = [clusters.root[clusters.offsets[e] + pieces[e]] for e in range(len(rows))]
-    kept = _choose(rows, people, sequences[0], max_people)
-    return {
-        name: _renumber(s, r, kept[p], int(kept.max(initial=-1)) + 1)
-        for name, s, r, p in zip(names, sequences, rows, people, strict=True)
-    }
+    kept = _choose(rows, people, clip, max_people)
+    return [kept[p] for p in people], int(kept.max(initial=-1)) + 1
 
 
-def _check(views: Mapping[str, SkeletonSequence], max_people: int) -> None:
+def _check(views: Mapping[str, Tracks], max_people: int) -> None:
     if not views:
-        raise ConfigError("expected at least one expert's sequence to unify, got none")
+        raise ConfigError("expected at least one expert's tracks to unify, got none")
     if max_people < 1:
         raise ConfigError(f"max_people: expected 1 or more, got {max_people}")
     first_name, first = next(iter(views.items()))
     for name, view in views.items():
         if view.video_id != first.video_id or not np.array_equal(view.frame_indices, first.frame_indices):
             raise ConfigError(
-                f"expected sequences of one clip with the same frames, got {first_name!r} of "
+                f"expected tracks of one clip with the same frames, got {first_name!r} of "
                 f"{first.video_id!r} ({first.num_frames} frames) and {name!r} of {view.video_id!r} "
                 f"({view.num_frames} frames)"
             )
-        if len(views) > 1 and view.keypoints.shape[3] != 2:
+        if len(views) > 1 and view.keypoints.shape[2] != 2:
             raise ConfigError(
-                f"expected 2-D poses in pixels, got {name!r} with {view.keypoints.shape[3]} coordinates; "
+                f"expected 2-D poses in pixels, got {name!r} with {view.keypoints.shape[2]} coordinates; "
                 "try unifying the experts' 2-D poses"
             )
 
@@ -88,12 +89,12 @@ def _cut(rows: list[View], cuts: Iterable[tuple[int, int, int]]) -> tuple[list[I
     pieces, counts = [], []
     for e, view in enumerate(rows):
         mine = np.array([(track, step) for f, track, step in cuts if f == e], np.int64).reshape(-1, 2)
-        t = view.present.shape[1]
+        t = view.num_steps
         earlier = np.searchsorted(
             mine[:, 0] * (t + 1) + mine[:, 1], view.track * (t + 1) + view.step, "right"
         )
         pieces.append(view.track + earlier)
-        counts.append(len(view.present) + len(mine))
+        counts.append(view.num_tracks + len(mine))
     return pieces, counts
 
 
@@ -106,17 +107,27 @@ class _Clusters:
     def __init__(self, rows: list[View], pieces: list[Int64], counts: list[int]) -> None:
         self.offsets = np.cumsum([0, *counts[:-1]])
         self.root = np.arange(sum(counts))
-        self._taken = np.zeros((sum(counts), len(rows), rows[0].present.shape[1]), bool)
+        # Per cluster the frames taken, as expert x T + time step, ascending.
+        self._taken: dict[int, Int64] = {}
         for e, (view, piece) in enumerate(zip(rows, pieces, strict=True)):
-            self._taken[self.offsets[e] + piece, e, view.step] = True
+            order = np.argsort(piece, kind="stable")
+            ends = np.cumsum(np.bincount(piece, minlength=counts[e]))
+            for p, mine in zip(range(counts[e]), np.split(order, ends), strict=False):
+                self._taken[int(self.offsets[e]) + p] = e * view.num_steps + view.step[mine]
 
     def join(self, edges: Iterable[tuple[int, int]]) -> None:
         """Join the clusters of each two pieces in turn, unless that puts one expert twice in a frame."""
         for p, q in edges:
             a, b = sorted((int(self.root[p]), int(self.root[q])))
-            if a != b and not (self._taken[a] & self._taken[b]).any():
-                self._taken[a] |= self._taken[b]
+            if a != b and not _overlap(self._taken[a], self._taken[b]):
+                self._taken[a] = np.sort(np.concatenate([self._taken[a], self._taken.pop(b)]), kind="stable")
                 self.root[self.root == b] = a
+
+
+def _overlap(a: Int64, b: Int64) -> bool:
+    """Whether two ascending lists have a number in common."""
+    few, many = sorted((a, b), key=len)
+    return bool(len(few)) and bool(np.any(many[np.searchsorted(many[:-1], few)] == few))
 
 
 def _agreements(
@@ -136,7 +147,7 @@ def _agreements(
         number = np.bincount(pair, minlength=counts[i] * counts[j])
         strength = np.bincount(pair, p.similarity, minlength=len(number))
         shared = _presence(rows[i], pieces[i], counts[i]) @ _presence(rows[j], pieces[j], counts[j]).T
-        good = np.flatnonzero((number > 0) & (number >= MIN_SHARE * shared.ravel()))
+        good = np.flatnonzero((number > 0) & (number >= MIN_SHARE * shared.toarray().ravel()))
         for at in good.tolist():
             edges.append(
                 (float(strength[at]), int(offsets[i]) + at // counts[j], int(offsets[j]) + at % counts[j])
@@ -144,11 +155,10 @@ def _agreements(
     return [(a, b) for _, a, b in sorted(edges, key=lambda e: (-e[0], e[1], e[2]))]
 
 
-def _presence(view: View, piece: Int64, count: int) -> Float32:
-    """(pieces, T) 1 where the piece has a pose; float, so that products run in BLAS."""
-    present = np.zeros((count, view.present.shape[1]), np.float32)
-    present[piece, view.step] = 1
-    return present
+def _presence(view: View, piece: Int64, count: int) -> csr_array:
+    """(pieces, T) 1 where the piece has a pose."""
+    ones = np.ones(len(piece), np.int32)
+    return csr_array((ones, (piece, view.step)), shape=(count, view.num_steps))
 
 
 def _continuations(
@@ -175,7 +185,7 @@ def _continuations(
     return sorted(votes, key=lambda key: (-votes[key], key))
 
 
-def _choose(rows: list[View], people: list[Int64], clip: SkeletonSequence, max_people: int) -> Int64:
+def _choose(rows: list[View], people: list[Int64], clip: Tracks, max_people: int) -> Int64:
     """Cluster -> id of the person, -1 where the cluster is not kept or empty."""
     total = max((int(p.max(initial=-1)) + 1 for p in people), default=0)
     rank = np.zeros(total)
@@ -192,20 +202,16 @@ def _choose(rows: list[View], people: list[Int64], clip: SkeletonSequence, max_p
     return kept
 
 
-def _renumber(sequence: SkeletonSequence, view: View, person: Int64, number: int) -> SkeletonSequence:
-    """The sequence with each row moved to its person, ``person`` (R,), -1 = not kept."""
-    t = sequence.num_frames
-    keypoints = np.full((number, *sequence.keypoints.shape[1:]), np.nan, np.float32)
-    scores = np.zeros((number, t, sequence.skeleton.num_joints), np.float32)
-    confidence = np.full((number, t), np.nan, np.float32)
-    new = person[person >= 0], view.step[person >= 0]
-    old = view.track[person >= 0], view.step[person >= 0]
-    keypoints[new], scores[new] = sequence.keypoints[old], sequence.scores[old]
-    confidence[new] = sequence.confidence[old]
+def _renumber(tracks: Tracks, person: Int64, number: int) -> Tracks:
+    """The tracks with each row given to its person, ``person`` (R,), -1 = not kept."""
+    # As a rule everybody is kept; then nothing needs to be copied.
+    kept: Bool | slice = slice(None) if np.all(person >= 0) else person >= 0
     return replace(
-        sequence,
-        keypoints=keypoints,
-        scores=scores,
-        confidence=confidence,
+        tracks,
+        person=person[kept],
+        step=tracks.step[kept],
+        keypoints=tracks.keypoints[kept],
+        scores=tracks.scores[kept],
+        confidence=tracks.confidence[kept],
         track_ids=np.arange(number, dtype=np.int64),
     )

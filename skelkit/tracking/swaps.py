@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skelkit.structures import Bool, Float64, Int64
+from skelkit.structures import Float64, Int64
 from skelkit.tracking.agreement import MIN_SHARE, Pairs, View
 
 SWAP_S = 0.3
@@ -31,10 +31,10 @@ def find_swaps(
     for (i, j), p in pairs.items():
         for e, f, mine, other in ((i, j, p.a, p.b), (j, i, p.b, p.a)):
             partner = _partners(mine, other, p.similarity, rows[e], rows[f])
-            for track in range(len(rows[e].present)):
-                together = rows[e].present[track] & rows[f].present  # (M, T)
-                runs = _stable(_runs(partner[track], lasting), together)
-                for old, new, step in _changes(runs, rows[f].present, lasting):
+            for track in range(rows[e].num_tracks):
+                runs = _runs(rows[e].steps_of(track), partner[rows[e].rows_of(track)], lasting)
+                runs = _stable(runs, rows[e].steps_of(track), rows[f])
+                for old, new, step in _changes(runs, rows[f], lasting):
                     found |= {(e, track, step), (f, old, step), (f, new, step)}
     steps = np.unique([step for _, _, step in found]).astype(np.int64)
     group = np.cumsum(np.diff(steps, prepend=steps[:1]) >= lasting)
@@ -42,48 +42,63 @@ def find_swaps(
     return {(e, track, first[step]) for e, track, step in found}
 
 
-def _changes(runs: list[tuple[int, int, int]], present: Bool, lasting: int) -> Iterator[tuple[int, int, int]]:
+def _changes(runs: list[tuple[int, int, int]], others: View, lasting: int) -> Iterator[tuple[int, int, int]]:
     """(old partner, new partner, time step) of changes that are no mere fragmentation."""
     for (old, s0, e0), (new, s1, e1) in pairwise(runs):
-        old_goes_on = present[old, s1 : e1 + 1].sum() >= lasting
-        new_was_there = present[new, s0 : e0 + 1].sum() >= lasting
+        old_goes_on = _count(others.steps_of(old), s1, e1 + 1) >= lasting
+        new_was_there = _count(others.steps_of(new), s0, e0 + 1) >= lasting
         if old_goes_on or new_was_there:
             yield old, new, s1
 
 
+def _count(steps: Int64, start: int, stop: int) -> int:
+    """How many of these ascending steps lie from ``start`` until before ``stop``."""
+    begin, end = np.searchsorted(steps, (start, stop))
+    return int(end - begin)
+
+
 def _partners(mine: Int64, other: Int64, similarity: Float64, view: View, others: View) -> Int64:
-    """(M, T) the track of the other expert most like each pose of `view`; -1 = none alike."""
+    """(R,) the track of the other expert most like each pose of `view`; -1 = none alike."""
     order = np.argsort(similarity, kind="stable")  # the best is written last
-    partner = np.full(view.present.shape, -1, np.int64)
-    partner[view.track[mine[order]], view.step[mine[order]]] = others.track[other[order]]
+    partner = np.full(len(view.track), -1, np.int64)
+    partner[mine[order]] = others.track[other[order]]
     return partner
 
 
-def _runs(partner: Int64, lasting: int) -> list[tuple[int, int, int]]:
-    """Lasting runs of one partner as (partner, first step, last step), short episodes left out."""
-    steps = np.flatnonzero(partner >= 0)
+def _runs(steps: Int64, partner: Int64, lasting: int) -> list[tuple[int, int, int]]:
+    """Lasting runs of one partner as (partner, first step, last step), short episodes left out.
+
+    Args:
+        steps: (n,) time steps of a track.
+        partner: (n,) `_partners`.
+        lasting: How many poses a run has at least.
+    """
+    steps, partner = steps[partner >= 0], partner[partner >= 0]
+    ends = np.flatnonzero(np.diff(partner)) + 1
     runs: list[tuple[int, int, int]] = []
-    for part in np.split(steps, np.flatnonzero(np.diff(partner[steps])) + 1):
-        if len(part) < lasting:
+    for begin, end in pairwise([0, *ends.tolist(), len(steps)]):
+        if end - begin < lasting:
             continue
-        who, first, last = int(partner[part[0]]), int(part[0]), int(part[-1])
+        who, first, last = int(partner[begin]), int(steps[begin]), int(steps[end - 1])
         if runs and runs[-1][0] == who:
             first = runs.pop()[1]
         runs.append((who, first, last))
     return runs
 
 
-def _stable(runs: list[tuple[int, int, int]], together: Bool) -> list[tuple[int, int, int]]:
+def _stable(runs: list[tuple[int, int, int]], steps: Int64, others: View) -> list[tuple[int, int, int]]:
     """Runs that fill at least `MIN_SHARE` of the time between their neighbours in which both are there.
 
     Someone whom the other expert never found has a partner only while passing somebody it did find.
+    ``steps``: (n,) time steps of the track whose runs these are.
     """
     begins = [0, *(last + 1 for _, _, last in runs)]
-    ends = [*(first for _, first, _ in runs[1:]), together.shape[1]]
+    ends = [*(first for _, first, _ in runs[1:]), others.num_steps]
+    together = {who: np.intersect1d(steps, others.steps_of(who), assume_unique=True) for who, _, _ in runs}
     return [
         run
         for run, begin, end in zip(runs, begins, ends, strict=False)
-        if run[2] + 1 - run[1] >= MIN_SHARE * together[run[0], begin:end].sum()
+        if run[2] + 1 - run[1] >= MIN_SHARE * _count(together[run[0]], begin, end)
     ]
 
 

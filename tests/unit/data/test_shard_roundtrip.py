@@ -17,10 +17,10 @@ from shard_samples import PAIR, random_sequence, sequence_of, sequences
 
 from skelkit.data import Clip, ShardReader, ShardWriter, empty_sequence, write_clip_file
 from skelkit.data.layout import KEYPOINT_STEP
-from skelkit.data.rows import encode
+from skelkit.data.rows import Encoded
 from skelkit.errors import ConfigError, OutputError, ShardError
 from skelkit.skeletons import COCO17, LCR13, POSETICS17
-from skelkit.structures import SkeletonSequence
+from skelkit.structures import SkeletonSequence, Tracks
 
 RECIPE = {"stride": 2, "experts": {"movenet": {"sha256": "ab" * 32}}, "note": "größe \udcff"}
 
@@ -74,10 +74,12 @@ def test_rounding_errs_by_half_a_step_at_most_and_again_changes_nothing(
     limit = 8192 if unit == "px" else 8  # float32 itself is finer than the step up to here
     points = points * np.float32(limit / 8192)
     sequence = sequence_of(points, np.ones((1, 1, 2), np.float32))
-    stored = encode(sequence, step).keypoints
+    (rows,) = Encoded(Tracks.of(sequence), step).pieces()
+    stored = rows.keypoints
     assert np.abs(stored.astype(np.float64) - points[0].astype(np.float64)).max() <= step / 2
     again = sequence_of(stored[None], np.ones((1, 1, 2), np.float32))
-    np.testing.assert_array_equal(encode(again, step).keypoints, stored)
+    (rows,) = Encoded(Tracks.of(again), step).pieces()
+    np.testing.assert_array_equal(rows.keypoints, stored)
 
 
 def test_rows_are_ordered_and_hold_only_who_is_there(tmp_path: Path) -> None:

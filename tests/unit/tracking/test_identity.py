@@ -10,12 +10,18 @@ from tracking_scenes import crossing, walker
 
 from skelkit.errors import ConfigError
 from skelkit.skeletons import COCO17, EDVARD14, OPENPOSE18, remap
-from skelkit.structures import Float32, Skeleton, SkeletonSequence
-from skelkit.tracking import unify_identities
+from skelkit.structures import Float32, Skeleton, SkeletonSequence, Tracks
+from skelkit.tracking import unify_identities as unify_tracks
 
 T = 200
 PTS = np.arange(T) / 25
 SETS = {"a": COCO17, "b": OPENPOSE18, "c": EDVARD14}
+
+
+def unify_identities(views: dict[str, SkeletonSequence], **options: int) -> dict[str, SkeletonSequence]:
+    """Dense, in which form these tests state what they expect."""
+    found = unify_tracks({name: Tracks.of(view) for name, view in views.items()}, **options)
+    return {name: tracks.to_sequence() for name, tracks in found.items()}
 
 
 def view(
