@@ -1,7 +1,7 @@
 """Pure functions that compare poses with ground truth."""
 
 from skelkit.metrics.matching import match_to_truth, take_matched
-from skelkit.metrics.poses import JointwiseResult, mpjpe, oks, oks_matrix, pck, pckh
+from skelkit.metrics.poses import JointwiseResult, mpjpe, oks, oks_matrix, pck, pckh, pose_errors
 from skelkit.metrics.scales import bbox_scale, head_scale, torso_scale
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "oks_matrix",
     "pck",
     "pckh",
+    "pose_errors",
     "take_matched",
     "torso_scale",
 ]

@@ -83,12 +83,28 @@ def mpjpe(predicted: Floats, truth: Floats, *, visible: Bool, scale: Floats | No
     Raises:
         ConfigError: shapes that do not fit.
     """
-    counts = check_poses(predicted, truth, visible)
-    errors = _distances(predicted, truth)
-    if scale is not None:
-        check_per_person("scale", scale, len(truth))
-        errors = errors / scale[:, None]
-    return JointwiseResult.mean(errors, counts & np.isfinite(errors))
+    errors = _errors(predicted, truth, visible, scale)
+    return JointwiseResult.mean(errors, np.isfinite(errors))
+
+
+def pose_errors(predicted: Floats, truth: Floats, *, visible: Bool, scale: Floats | None = None) -> Float64:
+    """Mean joint position error of each pose: `mpjpe` pose by pose.
+
+    Args:
+        predicted: (P, K, C), NaN = not found.
+        truth: (P, K, C).
+        visible: (P, K) joints of the truth that count.
+        scale: (P,) lengths to divide by.
+
+    Returns:
+        (P,) NaN for a pose none of whose counted joints was found, or without scale.
+
+    Raises:
+        ConfigError: shapes that do not fit.
+    """
+    errors = _errors(predicted, truth, visible, scale)
+    known = np.isfinite(errors)
+    return _mean(np.where(known, errors, 0.0).sum(axis=1), known.sum(axis=1))
 
 
 def oks(predicted: Floats, truth: Floats, *, areas: Floats, visible: Bool, sigmas: Floats) -> Float64:
@@ -131,6 +147,16 @@ def oks_matrix(predicted: Floats, truth: Floats, areas: Floats, sigmas: Floats) 
     sums, _ = oks_sums(predicted, truth, areas, sigmas)
     number = np.broadcast_to(np.isfinite(truth).all(axis=-1).sum(axis=-1), sums.shape)
     return _mean(sums, number)
+
+
+def _errors(predicted: Floats, truth: Floats, visible: Bool, scale: Floats | None) -> Float64:
+    """(P, K) distances of the joints that count, over a scale; NaN where there is none."""
+    counts = check_poses(predicted, truth, visible)
+    errors = np.where(counts, _distances(predicted, truth), np.nan)
+    if scale is None:
+        return errors
+    check_per_person("scale", scale, len(truth))
+    return errors / scale[:, None]
 
 
 def _mean(sums: Floats, number: Int64) -> Float64:

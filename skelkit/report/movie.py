@@ -112,12 +112,20 @@ def write_picture(path: str | os.PathLike[str], image: UInt8) -> None:
         OutputError: the operating system refuses (disk full, no permission).
     """
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    target = Path(path)
-    temporary = _temporary(target)
+    write_whole(Path(path), data.tobytes())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all, replacing what is there.
+
+    Raises:
+        OutputError: the operating system refuses (disk full, no permission).
+    """
+    temporary = _temporary(path)
     try:
-        with _writing(target):
-            temporary.write_bytes(data.tobytes())
-            temporary.replace(target)
+        with _writing(path):
+            temporary.write_bytes(data)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -26,6 +26,7 @@ HEAVY = {
     "lightning",
     "pandas",
     "scipy",
+    "matplotlib",
 }
 
 

@@ -20,6 +20,7 @@ from skelkit.metrics import (
     oks_matrix,
     pck,
     pckh,
+    pose_errors,
     take_matched,
     torso_scale,
 )
@@ -215,3 +216,17 @@ def test_reproduces_published_figures_on_coco(
     wide = pck(p, t, scale=by_box, visible=v, threshold=0.1)
     assert (narrow.overall, wide.overall) == pytest.approx(published, abs=slack)
     assert wide.counted.sum() == 135
+
+
+def test_errors_by_pose() -> None:
+    truth = np.zeros((3, 3, 2), np.float32)
+    predicted = poses([[3, 4], [0, 1], [9, 9]], [[0, 2]] * 3, [[np.nan] * 2] * 3)
+    visible = np.ones((3, 3), bool)
+    visible[0, 2] = False
+    assert pose_errors(predicted, truth, visible=visible).tolist() == pytest.approx(
+        [3, 2, np.nan], nan_ok=True
+    )
+    halved = pose_errors(predicted, truth, visible=visible, scale=np.array([2.0, np.nan, 1.0]))
+    assert halved.tolist() == pytest.approx([1.5, np.nan, np.nan], nan_ok=True)
+    both = mpjpe(predicted, truth, visible=visible)
+    assert both.overall == pytest.approx((5 + 1 + 2 + 2 + 2) / 5)
