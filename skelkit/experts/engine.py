@@ -71,7 +71,8 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
     kind, _, index = name.partition(":")
     available = set(ort.get_available_providers())
     if kind == "auto" and not index:
-        kind = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
+        gpu = any(Path("/dev").glob("nvidia[0-9]*"))  # the CUDA build runs without one, on the CPU
+        kind = "cuda" if gpu and _PROVIDERS["cuda"] in available else "cpu"
     if kind not in _PROVIDERS or (index and (kind == "cpu" or not index.isdecimal())):
         raise ConfigError(f"expected a device among auto, cpu, cuda[:N], tensorrt[:N]; got {name!r}")
     if _PROVIDERS[kind] not in available:
