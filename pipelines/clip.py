@@ -7,8 +7,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from skelkit._version import __version__
 from skelkit.data import Clip, empty_sequence
 from skelkit.errors import ConfigError, VideoError
@@ -16,7 +14,7 @@ from skelkit.experts import build_detector, build_expert, choose_device, describ
 from skelkit.pipelines.aggregate import AggregationSettings, aggregate, result_skeleton
 from skelkit.pipelines.settings import ExtractSettings
 from skelkit.protocols import Detector, PoseExpert
-from skelkit.structures import Detections, FrameBatch, Poses, Skeleton, Tracks, VideoInfo
+from skelkit.structures import Detections, FrameBatch, Skeleton, Tracks, VideoInfo
 from skelkit.tracking import PoseTracker, TrackerSettings, unify_identities
 from skelkit.video import Source, open_video, prefetch, sha256
 
@@ -26,7 +24,7 @@ _AHEAD = 1
 """Batches decoded ahead of the one the experts work on."""
 _ALONE = AggregationSettings(method="none")
 _TRACKED_BEFORE_LIMIT = 256
-"""Tracks kept per expert until people are limited across experts."""
+"""Tracks kept of each of several experts until people are limited across experts."""
 
 Progress = Callable[[int, int], None]
 """Called after each batch with frames and poses (of the primary expert) so far."""
@@ -102,7 +100,8 @@ class Extractor:
         self.detector: Detector | None = None
         if any(e.kind == "top-down" for e in self.experts.values()):
             self.detector = build_detector(settings.detector, **options)
-        self._tracker = PoseTracker(TrackerSettings(max_people=_TRACKED_BEFORE_LIMIT))
+        limit = settings.max_people if len(experts) == 1 else _TRACKED_BEFORE_LIMIT
+        self._tracker = PoseTracker(TrackerSettings(max_people=limit))
         self._aggregation = settings.aggregation if len(experts) > 1 else _ALONE
         self.skeleton: Skeleton = result_skeleton([e.skeleton for e in experts], self._aggregation)
         """Joint set of ``/poses``."""
@@ -142,30 +141,25 @@ class Extractor:
     def _read(self, source: Source, digest: str, reader: Any, progress: Progress | None) -> ClipResult:
         info: VideoInfo = reader.info
         size = max(1, min(self.settings.batch_size, self._batch_bytes // (info.width * info.height * 3)))
-        poses: dict[str, list[Poses]] = {name: [] for name in self.experts}
-        indices, times, found = [np.zeros(0, np.int64)], [np.zeros(0)], 0
+        following = {name: self._tracker.begin(expert.skeleton) for name, expert in self.experts.items()}
+        frames = found = 0
         failure: VideoError | None = None
         try:
             with closing(prefetch(self._detected(reader.batches(size)), _AHEAD)) as batches:
                 for batch, people in batches:
                     for name, expert in self.experts.items():
-                        poses[name].append(expert.predict(batch, people))
-                    indices.append(batch.indices)
-                    times.append(batch.pts_s)
+                        poses = expert.predict(batch, people)
+                        following[name].add(poses, frame_indices=batch.indices, pts_s=batch.pts_s)
+                        found += len(poses) if name == self.primary else 0
+                    frames += len(batch)
                     if progress:
-                        found += len(poses[self.primary][-1])
-                        progress(sum(map(len, indices)), found)
+                        progress(frames, found)
         except VideoError as error:
             failure = error
         info = replace(reader.info, num_frames=failure.frames_decoded) if failure else reader.info
-        clip_of = {
-            "frame_indices": np.concatenate(indices),
-            "pts_s": np.concatenate(times),
-            "info": info,
-            "video_id": source.video_id,
-        }
+        clip_of: dict[str, Any] = {"info": info, "video_id": source.video_id}
         views = unify_identities(
-            {name: self._track(name, poses.pop(name), clip_of) for name in self.experts},
+            {name: following.pop(name).finish(**clip_of, source=name) for name in self.experts},
             max_people=self.settings.max_people,
         )
         views = {name: replace(view, label=source.label) for name, view in views.items()}
@@ -180,19 +174,12 @@ class Extractor:
             clip=clip, tracks=tracks, experts=views, num_frames_decoded=info.num_frames, error=failure
         )
 
-    def _track(self, name: str, poses: list[Poses], clip_of: dict[str, Any]) -> Tracks:
-        if poses:
-            return self._tracker.follow(poses, **clip_of, source=name)
-        info: VideoInfo = clip_of["info"]  # the sampling left no frame
-        return self._nobody(name, clip_of["video_id"], (info.height, info.width))
-
     def nothing(self, source: Source, why: str, error: VideoError | None = None) -> ClipResult:
         """A failed clip without a frame."""
-        views = {name: self._nobody(name, source.video_id, (0, 0)) for name in self.experts}
+        views = {
+            name: Tracks.of(empty_sequence(expert.skeleton, video_id=source.video_id, sources=(name,)))
+            for name, expert in self.experts.items()
+        }
         tracks = Tracks.of(empty_sequence(self.skeleton, video_id=source.video_id, sources=tuple(views)))
         clip = Clip.of(tracks, status="failed", source=source.path, detail=why, label=source.label or "")
         return ClipResult(clip=clip, tracks=tracks, experts=views, num_frames_decoded=0, error=error)
-
-    def _nobody(self, name: str, video_id: str, image_size: tuple[int, int]) -> Tracks:
-        skeleton = self.experts[name].skeleton
-        return Tracks.of(empty_sequence(skeleton, video_id=video_id, image_size=image_size, sources=(name,)))
