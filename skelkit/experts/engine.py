@@ -71,8 +71,7 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
     kind, _, index = name.partition(":")
     available = set(ort.get_available_providers())
     if kind == "auto" and not index:
-        gpu = any(Path("/dev").glob("nvidia[0-9]*"))  # the CUDA build runs without one, on the CPU
-        kind = "cuda" if gpu and _PROVIDERS["cuda"] in available else "cpu"
+        kind = "cuda" if _PROVIDERS["cuda"] in available and has_gpu() else "cpu"
     if kind not in _PROVIDERS or (index and (kind == "cpu" or not index.isdecimal())):
         raise ConfigError(f"expected a device among auto, cpu, cuda[:N], tensorrt[:N]; got {name!r}")
     if _PROVIDERS[kind] not in available:
@@ -83,6 +82,11 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Device(kind=kind, index=int(index or 0), threads=threads or (cores if kind == "cpu" else 2))
+
+
+def has_gpu() -> bool:
+    """Whether the machine has an NVIDIA GPU: ONNX Runtime's CUDA build claims the provider without one."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 class Engine:
@@ -102,7 +106,7 @@ class Engine:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised; printed as well they would disturb the display
         if device.kind != "cpu" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
         try:

@@ -9,7 +9,7 @@ import pytest
 from made_networks import CPU, Graph, batch, built, f32, make_card, people
 
 from skelkit.errors import ConfigError, ExpertError, MissingExtraError
-from skelkit.experts import choose_device
+from skelkit.experts import choose_device, engine
 from skelkit.experts.engine import Device, Engine
 
 
@@ -122,6 +122,9 @@ def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_devices_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: everything)
+    monkeypatch.setattr(engine, "has_gpu", lambda: False)
+    assert choose_device().kind == "cpu"
+    monkeypatch.setattr(engine, "has_gpu", lambda: True)
     assert choose_device() == Device(kind="cuda", index=0, threads=2)
     second = choose_device("cuda:1", 5)
     assert second == Device(kind="cuda", index=1, threads=5) and str(second) == "cuda:1"
