@@ -191,10 +191,13 @@ class ShardWriter:
             coordinate_unit=coordinate_unit,
             recipe=recipe,
         )
-        self._file = AtomicFile(path)
-        self._buffer = WriteBehind(self._file)
-        with _signals_deferred():
-            self._content = ShardContent(self._buffer, header)
+        with contextlib.ExitStack() as undo:  # an interrupt that was held back comes before __enter__
+            with _signals_deferred():
+                self._file = AtomicFile(path)
+                undo.callback(self._file.discard)
+                self._buffer = WriteBehind(self._file)
+                self._content = ShardContent(self._buffer, header)
+            undo.pop_all()
         self._broken: OutputError | None = None
 
     def write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from skelkit.data import (
     write_clip_file,
 )
 from skelkit.data.merging import first_difference
+from skelkit.data.rows import PIECE
 from skelkit.errors import ShardError
 from skelkit.skeletons import COCO17, LCR13
 from skelkit.structures import Skeleton, SkeletonSequence
@@ -70,6 +72,19 @@ def test_a_merge_is_byte_for_byte_the_direct_write(
     order = data.draw(st.permutations(range(8)))
     merge_shards(folder / "ordered.h5", parts, order=[f"clip{seed}" for seed in order])
     assert (folder / "ordered.h5").read_bytes() == write(folder / "direct.h5", list(order)).read_bytes()
+
+
+def test_a_clip_of_many_pieces_merges_to_the_direct_write(tmp_path: Path) -> None:
+    long = random_sequence(0, people=3, frames=2 * PIECE // 3)
+    assert long.present().sum() > PIECE
+    short = random_sequence(1)
+    named = {name: replace(s, video_id=name) for name, s in zip("abc", (short, long, short), strict=True)}
+    for file, sequences in {"direct": [*named.values()], **{n: [s] for n, s in named.items()}}.items():
+        with ShardWriter(tmp_path / f"{file}.h5", skeleton=COCO17, recipe={}) as writer:
+            for sequence in sequences:
+                writer.write(sequence)
+    merge_shards(tmp_path / "merged.h5", [tmp_path / f"{name}.h5" for name in "abc"])
+    assert (tmp_path / "merged.h5").read_bytes() == (tmp_path / "direct.h5").read_bytes()
 
 
 def test_spooled_clips_merge_to_the_direct_write_more_of_them_than_stay_open(tmp_path: Path) -> None:

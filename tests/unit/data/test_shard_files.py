@@ -24,6 +24,7 @@ from skelkit.data import ShardReader, ShardWriter, write_clip_file
 from skelkit.data.layout import CLIP_CHUNK
 from skelkit.errors import ShardError
 from skelkit.skeletons import COCO17, LCR13
+from skelkit.structures import Tracks
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -93,6 +94,19 @@ def test_an_interrupt_while_writing_ends_cleanly(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_an_interrupt_while_a_shard_is_begun_leaves_nothing_behind(tmp_path: Path) -> None:
+    def interrupted(file: object, header: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        patch.setattr("skelkit.data.writer.ShardContent", interrupted)
+        ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={})
+    assert list(tmp_path.iterdir()) == []
 
 
 # A program that writes until the disk is full, then says what happened; its stderr must stay empty.
@@ -291,6 +305,24 @@ def test_memory_does_not_grow_with_the_clips_but_for_their_names(tmp_path: Path)
     finally:
         tracemalloc.stop()
     assert (held[1] - held[0]) / CLIP_CHUNK < 300
+
+
+def test_rows_and_dense_arrays_give_the_same_bytes_and_a_long_clip_little_memory(tmp_path: Path) -> None:
+    dense = random_sequence(0, people=2, frames=20_000)
+    tracks = Tracks.of(dense)
+    stored = len(tracks) * (17 * 2 * 4 + 17 * 2 + 12)
+    tracemalloc.start()
+    try:
+        for sequence, name in ((dense, "a.h5"), (tracks, "b.h5")):
+            tracemalloc.reset_peak()
+            write_clip_file(
+                tmp_path / name, sequence=sequence, experts={"a": sequence}, skeleton=COCO17, recipe={}
+            )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert peak < 4_000_000 < stored
 
 
 def test_writer_and_reader_are_the_protocols(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -224,3 +225,22 @@ def test_wrong_input_is_refused() -> None:
     deep = dataclasses.replace(a, keypoints=np.concatenate([a.keypoints, a.keypoints[..., :1]], axis=-1))
     with pytest.raises(ConfigError, match="2-D"):
         unify_identities({"a": a, "b": deep})
+
+
+def test_memory_is_that_of_the_poses_however_many_tracks_there_are() -> None:
+    """One person in 300 fragments: people times frames, of any type, would be 30 times the poses."""
+    t, fragment = 6000, 20
+    one = Tracks.of(view(walker(np.arange(t) / 25, 300, 0)[None], COCO17, pts_s=np.arange(t) / 25))
+    broken = dataclasses.replace(one, person=one.step // fragment, track_ids=np.arange(t // fragment))
+    views = {"a": broken, "b": broken, "c": one}
+    tracemalloc.start()
+    found = unify_tracks(views)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {v.num_people for v in found.values()} == {1}
+    assert peak < 6_000_000 < t * t // fragment * 17 * 4
+
+
+def test_who_is_kept_is_not_copied() -> None:
+    tracks = Tracks.of(view(three_walkers(), COCO17))
+    assert np.shares_memory(unify_tracks({"a": tracks})["a"].keypoints, tracks.keypoints)
