@@ -54,13 +54,13 @@ def check_expert(name: str, weights: str | None, device: str) -> dict[str, Any]:
         card = load_card(name)
         if find_weights(card, weights) is None:
             raise WeightsError(f"no weights here; fetch them with `skelkit experts fetch {name}`")
-        milliseconds = _run(card, weights, choose_device(device))
+        milliseconds = _run(name, card.kind, weights, choose_device(device))
     except SkelkitError as error:
         return {"name": name, "ok": False, "why": error.message, "ms_per_frame": None}
     return {"name": name, "ok": True, "why": "", "ms_per_frame": round(milliseconds, 2)}
 
 
-def _run(card: Card, weights: str | None, device: Device) -> float:
+def _run(name: str, kind: str, weights: str | None, device: Device) -> float:
     """Milliseconds per frame, one person per frame for top-down experts, after a warm-up."""
     noise = np.random.default_rng(0).integers(0, 256, (_FRAMES, 360, 640, 3), dtype=np.uint8)
     frames = FrameBatch(images=noise, indices=np.arange(_FRAMES), pts_s=np.arange(_FRAMES) / 30)
@@ -70,11 +70,11 @@ def _run(card: Card, weights: str | None, device: Device) -> float:
         box_scores=np.ones(_FRAMES, np.float32),
     )
     run: Callable[[], object]
-    if card.kind == "detector":
-        detector = build_detector(card.name, device=device, weights=weights)
+    if kind == "detector":
+        detector = build_detector(name, device=device, weights=weights)
         run = lambda: detector.detect(frames)  # noqa: E731
     else:
-        expert = build_expert(card.name, device=device, weights=weights)
+        expert = build_expert(name, device=device, weights=weights)
         run = lambda: expert.predict(frames, people)  # noqa: E731
     run()
     begin = time.perf_counter()

@@ -30,12 +30,17 @@ def find_sources(inputs: Sequence[str | os.PathLike[str]]) -> list[Source]:
     read, a link to nowhere) is a source too, so that it ends as a failed row and is not passed over.
 
     Raises:
-        InputError: an input does not exist or may not be read, a glob matches nothing, nothing is in it.
+        InputError: an input has no name, does not exist or may not be read, a glob matches nothing, nothing
+            is in it.
     """
     return name_all(clip for given in inputs for clip in _expand(os.fsdecode(given)))
 
 
 def _expand(given: str) -> Iterator[Found]:
+    if not given:  # which Path would take for the working folder
+        raise InputError(
+            "expected the path of an input, got an empty text; try checking what names it", path=""
+        )
     try:
         mode = Path(given).stat().st_mode
     except FileNotFoundError:
