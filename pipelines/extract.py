@@ -261,7 +261,8 @@ def _check_place(output: Path) -> None:
         is_folder, has_folder = output.is_dir(), parent.is_dir()
     except OSError as error:
         raise ConfigError(
-            f"expected a place for the output, got {output}: {error.strerror}", path=output
+            f"expected a place for the output, got {output}: {error.strerror}; choose another name",
+            path=output,
         ) from error
     if is_folder:
         raise ConfigError(f"expected a file name for the output, got the folder {output}", path=output)

@@ -54,8 +54,8 @@ def _expand(given: str) -> Iterator[Found]:
         clips = list(_search(given))
         if not clips:
             raise InputError(
-                f"expected videos or images in the folder {given!r}, got none; known are "
-                f"{', '.join(sorted(VIDEOS | IMAGES))}, other files can be named one by one",
+                f"expected videos or images in the folder {given!r}, got none with an extension of theirs "
+                "(.mp4, .avi, .mkv, .jpg ...); try naming other files one by one",
                 path=given,
             )
         yield from clips
@@ -66,7 +66,8 @@ def _expand(given: str) -> Iterator[Found]:
 
 
 def _unreadable(given: str, why: str | None) -> InputError:
-    return InputError(f"expected to read {given!r}, got {why}; try checking its permissions", path=given)
+    remedy = "its permissions" if why == "no permission" else "the path"
+    return InputError(f"expected to read {given!r}, got an error: {why}; try checking {remedy}", path=given)
 
 
 def _kind(path: str) -> SourceKind:
@@ -77,10 +78,14 @@ def _matches(pattern: str) -> Iterator[Found]:
     """Clips of a glob: files of known extensions, and what its folders hold."""
     matched = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
     if not matched:
-        what = "files matching it" if glob.has_magic(pattern) else "a video, a folder, a glob or a manifest"
-        raise InputError(
-            f"expected {what}, got {pattern!r}, which does not exist; try checking the path", path=pattern
-        )
+        if glob.has_magic(pattern):
+            text = f"expected files that match {pattern!r}, got none; try checking the pattern"
+        else:
+            text = (
+                f"expected a video, a folder, a glob or a manifest, got {pattern!r}, which does not exist; "
+                "try checking the path"
+            )
+        raise InputError(text, path=pattern)
     clips: list[Found] = []
     for path in matched:
         if Path(path).is_dir():

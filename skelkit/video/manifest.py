@@ -51,7 +51,10 @@ def read_manifest(path: str) -> list[Entry]:
     folder = os.path.dirname(path)  # noqa: PTH120 - keeps the path as given
     entries = list(_from_csv(path, text) if extension(path) == ".csv" else _from_text(text, folder))
     if not entries:
-        raise InputError(f"expected a manifest that lists clips, got {path!r}, which lists none", path=path)
+        raise InputError(
+            f"expected a manifest that lists clips, got {path!r}, which lists none; try a path on each line",
+            path=path,
+        )
     return entries
 
 

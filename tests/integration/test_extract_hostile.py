@@ -137,7 +137,7 @@ def test_calls_that_are_wrong(tmp_path: Path, videos: Path, cards: Cards, one_ex
     for inputs, output, options, named in (
         ([place / "empty"], out, [], "expected videos or images in the folder"),
         ([place / "missing.mp4"], out, [], "does not exist"),
-        ([f"{place}/*.mp4"], out, [], "expected files matching it"),
+        ([f"{place}/*.mp4"], out, [], "expected files that match"),
         ([place / "circle"], out, [], "circle"),
         ([place / "list.txt"], out, [], "lists none"),
         ([place / "bare.csv"], out, [], "expected a column path"),

@@ -118,7 +118,7 @@ COMMANDS += ["experts list", "experts show", "experts fetch", "experts check"]
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(command: str) -> None:
     for option in ("--help", "-h"):
-        assert "Usage: skelkit" in at_once(*command.split(), option, code=0).out
+        assert f"{command} [OPTIONS]" in at_once(*command.split(), option, code=0).out
 
 
 def test_wrong_usage_is_code_2() -> None:

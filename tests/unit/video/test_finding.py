@@ -267,7 +267,7 @@ def test_inputs_that_hold_nothing(tmp_path: Path) -> None:
         ("empty", "got none"),
         ("other", "got none"),
         ("missing.mp4", "does not exist"),
-        ("*.mp4", "does not exist"),
+        ("*.mp4", "got none; try checking the pattern"),
         ("other/*", "1 other files"),
         ("dangling", "does not exist"),
     ):
