@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from skelkit.pipelines.spool import open_ours
-
 from skelkit.data import MergeSummary, merge_shards
 from skelkit.errors import ConfigError
+from skelkit.pipelines.spool import open_ours
 
 
 def merge(output: Path, parts: Sequence[Path], *, overwrite: bool = False) -> MergeSummary:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from skelkit.pipelines.settings import Share
-
 from skelkit.errors import VideoError
+from skelkit.pipelines.settings import Share
 from skelkit.video import Source, probe
 
 _PROBES = 8
