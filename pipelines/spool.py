@@ -235,7 +235,10 @@ class Spool:
         return refused
 
     def _compare(self, other: dict[str, Any], what: str) -> None:
-        difference = first_difference(other, json.loads(json.dumps(self.recipe)))
+        mine = json.loads(json.dumps(self.recipe))
+        # Other experts have other detectors and aggregations: they are named first.
+        difference = first_difference(other.get("experts"), mine["experts"], "experts")
+        difference = difference or first_difference(other, mine)
         if difference is not None:
             name, before, now = difference
             raise ConfigError(
