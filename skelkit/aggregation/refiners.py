@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import scipy.signal
 
 from skelkit.aggregation.confidence import discarded
 from skelkit.errors import ConfigError
@@ -174,6 +173,8 @@ def butterworth(cutoff_hz: float = 6.0, order: int = 2) -> Refiner:
     _check_positive(cutoff_hz=cutoff_hz, order=order)
 
     def refine(sequence: SkeletonSequence) -> SkeletonSequence:
+        import scipy.signal  # slow to import, and most runs do without
+
         out = sequence.keypoints.copy()
         for start, stop, people, joints in runs(_seen(out)):
             times = sequence.pts_s[start:stop]
