@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+# Before the import: recent versions of ONNX Runtime report usage over the network unless told not to.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime as ort
 
 from skelkit.errors import ConfigError, ExpertError, MissingExtraError
