@@ -4,14 +4,15 @@ The plain rule takes the closest pair as right, so one good expert loses to two 
 mistake, and its output jitters as the chain changes experts. Here every proposal is a vote with a
 probability of being right (`skelkit.aggregation.reliability`), and a joint lies at the mode of
 
-    sum over experts of log((1 - q) / OUTLIER_AREA + q N(x; proposal, spread)),
+    sum over experts of v log((1 - q) / OUTLIER_AREA + q N(x; proposal, spread)),
 
 lengths in person sizes, found by mean shift from every proposal. Over time the mode is chosen by dynamic
 programming (Viterbi), which prefers the likely modes that do not jump.
 
 The vote q is not the probability p of a proposal alone: log odds of q = log odds of p + 2 log odds of the
 expert's overall strength. Experts do not fail independently (they share pictures that are hard, and left
-taken for right), and where two disagree the better one is right far more often than the two p say.
+taken for right), and where two disagree the better one is right far more often than the two p say. v, the
+number of votes, is 1, or less for experts that share their mistakes.
 """
 
 from __future__ import annotations
@@ -174,6 +175,7 @@ def find_modes(
         np.float32
     )  # a lone joint has no extent; it has no rival either
     dims = len(points)
+    votes = reliability.votes.astype(np.float32)[:, None, None, None]
     spread = (TAIL * reliability.spread).astype(np.float32)[:, None, None, None]
     peak = vote / (2 * np.pi * spread**2) ** (dims / 2)
     floor = np.where(seen, (1 - vote) / OUTLIER_AREA ** (dims / 2), 1)
@@ -187,12 +189,12 @@ def find_modes(
     modes = points.copy()
     for _ in range(_SHIFTS):
         inlier = peak * bells(modes)
-        weight = inlier / (inlier + floor) / spread**2
+        weight = votes * inlier / (inlier + floor) / spread**2
         total = weight.sum(axis=1)
         modes = np.einsum("ijktm,cjktm->ciktm", weight, here) / np.where(seen, total, np.nan)
     bell = bells(modes)
-    likelihood = np.where(seen, np.log(peak * bell + floor).sum(axis=1), -np.inf)
-    score = np.where(seen, 1 - np.prod(1 - right * bell, axis=1), 0)
+    likelihood = np.where(seen, (votes * np.log(peak * bell + floor)).sum(axis=1), -np.inf)
+    score = np.where(seen, 1 - np.prod((1 - right * bell) ** votes, axis=1), 0)
     return modes.astype(np.float32), likelihood.astype(np.float32), score.astype(np.float32)
 
 

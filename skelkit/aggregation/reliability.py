@@ -4,6 +4,14 @@ Two experts that are right put a joint in the same place; two that are wrong rar
 cases in which experts i and j agree is about p_i p_j, the product of the probabilities that each is right,
 and with agreement counted for all pairs the p follow by alternating least squares. They are learnt as a
 function of the expert's own score (which makes scores of different nets comparable) and of the joint.
+
+Agreement alone can be fooled, so three things keep it honest:
+
+- Scores are calibrated, so a score is what p is expected to be, and evidence moves p only so far from it.
+- Experts that share their mistakes (two networks of one maker) agree more often than their scores say, and
+  would vouch for each other against a third that is better than both. Such agreement is not counted,
+  and together they have fewer votes than two.
+- Who is the better expert is judged where they meet: one that finds only the easy people has good scores.
 """
 
 from __future__ import annotations
@@ -30,7 +38,16 @@ AGREEMENT = 0.04
 """Distance, in person sizes (longer side of the box around the joints), up to which two experts agree."""
 
 _BINS = len(SCORE_EDGES) + 1
-_PRIOR_CASES = 20.0  # a score means what it says until about so many cases have been seen
+_PRIOR_CASES = 200.0
+"""Joints until whose number what is known before outweighs what the clips show, of every kind of evidence."""
+
+_PRIOR_SHARE = 0.3
+"""Weight of a score's own meaning beside the evidence, however much there is of it.
+
+Both were chosen on 1,000 pictures of LSP extended (``benchmarks.ssta_stills``, collection ``choose``), where
+0.3 to 1 do alike; more trusts the scores of an expert that was never calibrated too much."""
+
+_PRIOR_SPREAD = 0.03  # person sizes
 _SURE = 0.98
 _NEAR, _RINGS = 0.15, 60  # distances between experts are counted in rings up to here, in person sizes
 _SPREAD_RANGE = (0.005, 0.06)
@@ -51,7 +68,9 @@ class Reliability:
     overall: Float64
     """(E,)."""
     strength: Float64
-    """(E,) mean over the joints seen of `by_score`: who is the better expert."""
+    """(E,) who is the better expert: mean of `by_score`, compared over the joints that both see."""
+    votes: Float64
+    """(E,) in (0, 1] how much of a vote each has: 1 unless it shares its mistakes with others."""
     spread: Float64
     """(E,) standard deviation of a right proposal in each direction, in person sizes."""
 
@@ -63,6 +82,7 @@ class Reliability:
             "by_joint": (e, len(self.joints)),
             "overall": (e,),
             "strength": (e,),
+            "votes": (e,),
             "spread": (e,),
         }
         for name, shape in wanted.items():
@@ -95,6 +115,7 @@ class Reliability:
             "by_joint": self.by_joint.tolist(),
             "overall": self.overall.tolist(),
             "strength": self.strength.tolist(),
+            "votes": self.votes.tolist(),
             "spread": self.spread.tolist(),
         }
 
@@ -113,12 +134,13 @@ class Reliability:
                 by_joint=np.asarray(data["by_joint"], np.float64),
                 overall=np.asarray(data["overall"], np.float64),
                 strength=np.asarray(data["strength"], np.float64),
+                votes=np.asarray(data["votes"], np.float64),
                 spread=np.asarray(data["spread"], np.float64),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 "expected reliabilities as written by Reliability.to_dict (experts, joints, by_score, "
-                f"by_joint, overall, strength, spread), got {str(data)[:200]}"
+                f"by_joint, overall, strength, votes, spread), got {str(data)[:200]}"
             ) from error
 
 
@@ -189,12 +211,14 @@ class _Tally:
 
     def reliability(self) -> Reliability:
         """What follows from the counts."""
-        met, agreed = self.met, self.agreed
         # What a score means before anything is known: itself (`Poses.scores` are calibrated).
         middles = np.convolve([0, *SCORE_EDGES, 1], [0.5, 0.5], "valid")
-        share = (self.seen + 1e-9) / (self.seen + 1e-9).sum(axis=1, keepdims=True)
+        met, agreed = self.met, self.agreed
+        independent = _independent(met.sum(axis=2), agreed.sum(axis=2), middles)
+        agreed = agreed * independent[:, :, None, None, None]
         by_score = _factorise(met.sum(axis=2)[None], agreed.sum(axis=2)[None], middles[None, None])[0]
-        strength = (share * by_score).sum(axis=1)
+        share = (self.seen + 1e-9) / (self.seen + 1e-9).sum(axis=1, keepdims=True)
+        own = (share * by_score).sum(axis=1)
 
         def pooled(counts: Float64, axes: tuple[int, ...]) -> Float64:
             return np.asarray(counts.sum(axis=axes))
@@ -202,7 +226,7 @@ class _Tally:
         overall = _factorise(
             pooled(met, (2, 3, 4))[None, :, :, None, None],
             pooled(agreed, (2, 3, 4))[None, :, :, None, None],
-            strength[None, :, None],
+            own[None, :, None],
         )[0, :, 0]
         met_k, agreed_k = (np.moveaxis(pooled(x, (3, 4)), 2, 0)[..., None, None] for x in (met, agreed))
         by_joint = _factorise(met_k, agreed_k, overall[None, :, None])[:, :, 0].T
@@ -212,7 +236,8 @@ class _Tally:
             by_score=by_score,
             by_joint=by_joint,
             overall=overall,
-            strength=strength,
+            strength=_strengths(met.sum(axis=2), by_score, own, self.seen.sum(axis=1)),
+            votes=1 / (1 + (1 - independent).sum(axis=1)),
             spread=_spreads(self.near),
         )
 
@@ -235,9 +260,62 @@ def _factorise(met: Float64, agreed: Float64, prior: Float64, rounds: int = 100)
     for _, e in itertools.product(range(rounds), range(experts)):
         explained = np.einsum("gjab,gjb->ga", agreed[:, e], p)
         weight = np.einsum("gjab,gjb->ga", met[:, e], p**2)
-        p[:, e] = (explained + _PRIOR_CASES * prior[:, e]) / (weight + _PRIOR_CASES)
+        trust = _PRIOR_CASES + _PRIOR_SHARE * weight
+        p[:, e] = (explained + trust * prior[:, e]) / (weight + trust)
         p[:, e] = np.clip(p[:, e], 1 - _SURE, _SURE)
     return p
+
+
+def _independent(met: Float64, agreed: Float64, prior: Float64) -> Float64:
+    """Which share of two experts' agreements to count.
+
+    How often two agree is compared with what their scores say, were they independent. No pair comes out at
+    exactly 1 (all experts fail on hard pictures, and are exact to different degrees), so the median of all
+    pairs is the measure, and only what a pair agrees beyond that is taken off.
+
+    Args:
+        met: (E, E, B, B) cases of expert i in bin a meeting expert j in bin b.
+        agreed: Of these, how many agreed.
+        prior: (B,) p by bin.
+
+    Returns:
+        (E, E) in (0, 1]; 1 where nobody can tell: for two experts alone, and for an expert whose scores are
+        all the same, as in SST-A files.
+    """
+    expected = np.einsum("ijab,a,b->ij", met, prior, prior)
+    found = agreed.sum(axis=(2, 3))
+    scored = np.count_nonzero(met.sum(axis=(1, 3)), axis=1) > 1
+    known = (expected > 0) & scored & scored[:, None]
+    ratio = (expected + _PRIOR_CASES) / (found + _PRIOR_CASES)
+    usual = np.median(ratio[known]) if known.any() else 1.0
+    return np.where(known, np.minimum(ratio / usual, 1), 1.0)
+
+
+def _strengths(met: Float64, by_score: Float64, own: Float64, seen: Float64) -> Float64:
+    """Who is the better expert, judged where they meet.
+
+    The differences of log odds between experts that meet, each over the joints that both see, are put
+    together by least squares, weighted by the number of joints.
+
+    Args:
+        met: (E, E, B, B) cases of expert i in bin a meeting expert j in bin b.
+        by_score: (E, B).
+        own: (E,) mean of `by_score` over all joints that the expert sees.
+        seen: (E,) how many these are.
+
+    Returns:
+        (E,) in (0, 1); on average over the joints, in log odds, that of `own`.
+    """
+    experts = len(own)
+    number = met.sum(axis=(2, 3))
+    here = np.einsum("ijab,ia->ij", met, by_score) / np.maximum(number, 1)  # expert i where it meets j
+    i, j = np.nonzero(np.triu(number))
+    sides = np.sqrt(number[i, j])[:, None] * (np.eye(experts)[i] - np.eye(experts)[j])
+    apart = np.sqrt(number[i, j]) * (logit(here[i, j]) - logit(here[j, i]))
+    share = (seen + 1e-9) / (seen + 1e-9).sum()
+    level = np.sqrt(seen.sum() + 1)
+    equations = np.vstack([sides, level * share])
+    return np.asarray(sigmoid(np.linalg.lstsq(equations, np.append(apart, level * share @ logit(own)))[0]))
 
 
 def _spreads(near: dict[tuple[int, int], Float64], rounds: int = 50) -> Float64:
@@ -258,7 +336,8 @@ def _spreads(near: dict[tuple[int, int], Float64], rounds: int = 50) -> Float64:
     if not near:
         return np.full(1, _SPREAD_RANGE[1])
     r = (np.arange(_RINGS) + 0.5) * _NEAR / _RINGS
-    counts = np.stack(list(near.values())) + 1e-6
+    before = r * np.exp(-0.25 * (r / _PRIOR_SPREAD) ** 2)
+    counts = np.stack(list(near.values())) + _PRIOR_CASES * before / before.sum()
     share, variance = np.full((len(counts), 1), 0.5), np.full((len(counts), 1), AGREEMENT**2)
     for _ in range(rounds):
         right = share * r / variance * np.exp(-0.5 * r**2 / variance)

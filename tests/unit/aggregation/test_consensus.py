@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_sequences import experts, sequence, walk
 
 from skelkit.aggregation.consensus import Consensus
-from skelkit.aggregation.reliability import Reliability, learn
+from skelkit.aggregation.reliability import Reliability, learn, logit
 from skelkit.aggregation.ssta import Ssta
 from skelkit.aggregation.views import cut
 from skelkit.errors import ConfigError
@@ -83,13 +83,86 @@ def test_moves_and_scales_with_the_picture(scene: tuple[int, ...], scale: float,
 
 
 def test_learns_who_is_good_without_labels() -> None:
-    _, views = graded(400, [0.9, 0.6, 0.35])
+    _, views = graded(400, [0.9, 0.6, 0.35])  # by their scores alone, 0.6, 0.53 and 0.46
     known = learn([views], joints=None)
-    assert known.overall == pytest.approx([0.9, 0.6, 0.35], abs=0.08)
-    assert known.strength == pytest.approx([0.9, 0.6, 0.35], abs=0.1)
+    assert known.overall[0] > 0.67 and known.overall[2] < 0.45
+    assert known.strength[0] > 0.63
+    assert 0.55 > known.strength[1] > known.strength[2]
     assert (np.diff(known.by_score[:, 2:-1]) > 0).all()  # higher scores are righter
     again = Reliability.from_dict(json.loads(json.dumps(known.to_dict())))
     assert np.array_equal(again.by_score, known.by_score) and again.experts == known.experts
+
+
+def calibrated(shares: list[float], alike: float = 0.0) -> tuple[np.ndarray, list[SkeletonSequence]]:
+    """Truth, and experts whose scores are the probability of being right, in unrelated pictures.
+
+    The last one says exactly what the last but one says in this share of cases.
+    """
+    rng = np.random.default_rng(0)
+    truth = walk(1, 600)
+    copied = rng.random(truth.shape[:3]) < alike
+    said: list[tuple[np.ndarray, np.ndarray]] = []
+    for number, share in enumerate(shares):
+        p = rng.beta(4 * share, 4 - 4 * share, truth.shape[:3])
+        right = rng.random(p.shape) < p
+        off = np.where(right[..., None], rng.normal(0, 2, truth.shape), rng.normal(0, 40, truth.shape))
+        k = truth + off
+        if number and number == len(shares) - 1:
+            k, p = np.where(copied[..., None], said[-1][0], k), np.where(copied, said[-1][1], p)
+        said.append((k, p))
+    pts_s = np.arange(600) * 10.0
+    return truth, [sequence(k, scores=p, pts_s=pts_s, source=f"e{i}") for i, (k, p) in enumerate(said)]
+
+
+def test_calibrated_scores_are_believed() -> None:
+    _, views = calibrated([0.8, 0.5, 0.3])
+    known = learn([views], joints=None)
+    assert known.overall == pytest.approx([0.8, 0.5, 0.3], abs=0.05)
+    assert known.strength == pytest.approx([0.8, 0.5, 0.3], abs=0.05)
+
+
+def test_two_experts_that_share_mistakes_do_not_outvote_a_better_one() -> None:
+    truth, views = calibrated([0.65, 0.4, 0.4], alike=0.8)
+    known = learn([views], joints=None)
+    assert known.overall == pytest.approx([0.65, 0.4, 0.4], abs=0.08)
+    assert known.votes == pytest.approx([1, 0.65, 0.65], abs=0.1)
+    got = Consensus(joints=None, reliability=known).aggregate(views)
+    assert error(got, truth) < error(views[0], truth)
+
+
+def test_who_finds_only_easy_people_is_judged_by_them() -> None:
+    rng = np.random.default_rng(0)
+    truth = walk(1, 600)
+    easy = np.arange(600)[None, :, None] % 2 == 0
+
+    def expert(p: np.ndarray, source: str) -> SkeletonSequence:
+        p = np.broadcast_to(p, truth.shape[:3])
+        k = np.where((rng.random(p.shape) < p)[..., None], truth, truth + rng.normal(0, 40, truth.shape))
+        return sequence(np.where(p[..., None] > 0, k, np.nan), scores=p, source=source)
+
+    views = [expert(np.where(easy, 0.9, 0.3), "good"), expert(np.where(easy, 0.7, 0), "picky")]
+    known = learn([views], joints=None)
+    good, picky = known.strength
+    assert (
+        views[1].scores[views[1].scores > 0].mean() > views[0].scores.mean()
+    )  # better by its scores, not where both look
+    assert logit(good) - logit(picky) == pytest.approx(logit(0.9) - logit(0.7), abs=0.5)
+
+
+def test_without_scores_agreement_alone_decides() -> None:
+    truth, views = graded(400, [0.9, 0.6, 0.35])
+    views = [replace(v, scores=np.ones_like(v.scores)) for v in views]
+    known = learn([views], joints=None)
+    assert known.votes.tolist() == [1, 1, 1]
+    assert (np.diff(known.overall) < -0.05).all()
+    assert error(Consensus(joints=None, reliability=known).aggregate(views), truth) < error(views[0], truth)
+
+
+def test_a_single_picture_is_judged_by_its_scores() -> None:
+    _, views = calibrated([0.8, 0.5, 0.3])
+    known = learn([[cut(v, 0, 1) for v in views]], joints=None)
+    alone = [v.scores[0, 0].mean() for v in views]
+    assert known.strength == pytest.approx(alone, abs=0.08)
 
 
 def test_beats_the_best_expert_and_the_plain_rule_on_stills() -> None:
