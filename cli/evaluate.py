@@ -95,6 +95,8 @@ def evaluate_poses(
     for measure in _measures(report) if per_joint else {}:
         console.print(_joints(report, measure))
     left_out = f"{report['clips_without_prediction']} labelled clips and {report['frames_left_out']} frames"
+    if text := _by_gamma(report):
+        typer.echo(text)
     typer.echo(f"{report['people']} people in {report['clips']} clips; {left_out} have no prediction")
 
 
@@ -112,17 +114,25 @@ def _measures(report: dict[str, Any]) -> dict[str, str]:
 def _overview(report: dict[str, Any]) -> Table:
     titles = _measures(report)
     table = Table("poses of", "people found", "joints found", *titles.values())
-    table.add_column(f"MPJPE / head where C >= {report['gamma']:g}, below")
     for name, view in report["views"].items():
-        parts = [view[part] for part in ("kept", "discarded") if part in view]
         table.add_row(
             escape(one_line(name)),
             _cell(view["people_found"]),
             _cell(view["joints_found"]),
             *(_cell(view[key]["overall"]) for key in titles),
-            ", ".join(f"{_cell(p['mpjpe_heads'])} ({p['poses']} poses)" for p in parts),
         )
     return table
+
+
+def _by_gamma(report: dict[str, Any]) -> str:
+    """What the confidence tells of the result's errors."""
+    parts = [
+        f"{name} {p['poses']} poses with MPJPE / head {_cell(p['mpjpe_heads'])}"
+        for view in report["views"].values()
+        for name in ("kept", "discarded")
+        if (p := view.get(name))
+    ]
+    return f"C against gamma {report['gamma']:g}: {', '.join(parts)}" if parts else ""
 
 
 def _joints(report: dict[str, Any], measure: str) -> Table:

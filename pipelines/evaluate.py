@@ -327,10 +327,10 @@ def _plain(result: JointwiseResult, skeleton: Skeleton) -> dict[str, Any]:
 
 
 def _by_gamma(pairs: _Pairs, view: str, visible: Bool, gamma: float) -> dict[str, Any]:
-    """What equation 3.3 keeps and discards of a view with confidence."""
-    confidence = pairs.confidence[view]
-    if np.isnan(confidence).all():
+    """What equation 3.3 keeps and discards; only the shard's result has C, experts are sure in other ways."""
+    if view != POSES:
         return {}
+    confidence = pairs.confidence[view]
     errors = pose_errors(pairs.found[view], pairs.truth, visible=visible, scale=pairs.head)
     known = np.isfinite(errors) & np.isfinite(confidence)
     parts = {"kept": known & (confidence >= gamma), "discarded": known & (confidence < gamma)}

@@ -77,18 +77,18 @@ def open_truth(path: str | os.PathLike[str], kind: str | None = None) -> Truth:
 
 def _guess(path: Path) -> str:
     """The format, by extension; npz files by what is in them."""
-    inside = {p.suffix.lower() for p in path.iterdir()} if path.is_dir() else {path.suffix.lower()}
-    for extension, kind in ((".skeleton", "ntu"), (".json", "coco")):
-        if extension in inside and not (kind == "coco" and path.is_dir()):
-            return kind
-    if ".npz" not in inside:
-        raise ConfigError(
-            f"expected ground truth as .json (COCO), .npz (LSP or SST-A) or .skeleton (NTU), got {path}; "
-            "try --format"
-        )
-    if path.is_dir():
-        return "ssta"
-    return "ssta" if KEY in _arrays(path, ()) else "lsp"
+    folder = path.is_dir()
+    extensions = {p.suffix.lower() for p in (path.iterdir() if folder else [path])}
+    if ".skeleton" in extensions:
+        return "ntu"
+    if ".json" in extensions and not folder:
+        return "coco"
+    if ".npz" in extensions:
+        return "ssta" if folder or _arrays(path, (KEY,)) else "lsp"
+    raise ConfigError(
+        f"expected ground truth as .json (COCO), .npz (LSP or SST-A) or .skeleton (NTU), got {path}; "
+        "try --format"
+    )
 
 
 def _files(path: Path, extension: str) -> list[Path]:
@@ -207,11 +207,9 @@ def _read_lsp(path: Path) -> Truth:
 
 
 def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """These arrays of an npz file, as far as it has them; with no names, all names without their arrays."""
+    """These arrays of an npz file, as far as it has them."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not names:
-                return dict.fromkeys(file.files)
             return {name: file[name] for name in names if name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
         raise InputError(
