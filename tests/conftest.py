@@ -1,4 +1,4 @@
-"""Shared fixtures. Tests that need the data pack take the ``pack`` fixture, which skips where it is absent."""
+"""Shared fixtures. Tests that need the data pack take the ``pack`` fixture: it skips where there is none."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import av
 import cv2
 import numpy as np
 import pytest
-from skelkit.pipelines.render import RenderSummary, render
 
 from skelkit.data import Clip, ShardWriter, empty_sequence
 from skelkit.errors import ConfigError, InputError, OutputError, ShardError, VideoError
+from skelkit.pipelines.render import RenderSummary, render
 from skelkit.report import MovieWriter
 from skelkit.skeletons import COCO17
 from skelkit.structures import SkeletonSequence
