@@ -24,7 +24,9 @@ import numpy as np
 
 from skelkit.aggregation.confidence import body_confidence, extent, head_length
 from skelkit.aggregation.joints import shared_joints, to_skeleton
+from skelkit.aggregation.path import Path
 from skelkit.aggregation.reliability import Reliability, learn, logit, sigmoid
+from skelkit.aggregation.strays import Strays
 from skelkit.aggregation.swaps import distance, pair_distances, undo_swaps
 from skelkit.aggregation.views import (
     Proposals,
@@ -40,7 +42,7 @@ from skelkit.aggregation.views import (
 )
 from skelkit.errors import ConfigError
 from skelkit.skeletons import LCR13
-from skelkit.structures import Float32, Float64, Skeleton, SkeletonSequence
+from skelkit.structures import Float32, Skeleton, SkeletonSequence
 
 CHUNK = 1024
 """Frames worked on at a time."""
@@ -56,17 +58,6 @@ STRENGTH_WEIGHT = 2.0
 """How much an expert's overall strength counts beside its trust in the joint at hand.
 
 These three were chosen on 1,000 pictures of LSP extended and checked on 1,000 others."""
-
-STEP_S = 0.1
-"""Seconds in which a joint travels about one `STEP`."""
-
-STEP = 0.2
-"""Person sizes: standard deviation of that travel."""
-
-JUMP = 1e-5
-"""Likelihood, relative to standing still, of being anywhere else: the price of a jump.
-
-The two were chosen on 60 clips of JHMDB with simulated experts; a factor of 1.5 or 100 changes little."""
 
 _SHIFTS = 5
 
@@ -120,21 +111,24 @@ class Consensus:
             raise ConfigError(
                 "Consensus.stream: expected reliabilities, got None; try Consensus(reliability=learn(...))"
             )
-        path = None
+        path, strays = None, Strays()
         for views in chunks:
             check_views(views)
             skeleton = shared_joints([v.skeleton for v in views], self.joints)
             _check_known(self.reliability, expert_names(views), skeleton)
             proposals = stack(views, skeleton)
+            if path is not None:
+                check_continues(path.place, proposals)
             if self.fix_swaps:
                 undo_swaps(proposals, skeleton, pair_distances(proposals.points))
             size = lower_median(extent(proposals.points))
+            everything = proposals.points.copy()
+            strays.set_aside(proposals, size)
             modes, likelihood, scores = find_modes(proposals, size, self.reliability)
-            path = path or _Path(modes)
-            check_continues(path.place, proposals)
+            path = path or Path(modes)
             chosen = path.follow(modes, likelihood, size, proposals.pts_s)
             points = pick(modes, chosen)
-            apart = distance(points[:, None], proposals.points)
+            apart = distance(points[:, None], everything)  # C is about all that was said
             confidence = body_confidence(apart, head_length(points, skeleton))
             sequence = unstack(views, skeleton, points, pick(scores, chosen), confidence)
             yield sequence if self.joints is None else to_skeleton(sequence, self.joints)
@@ -196,43 +190,3 @@ def find_modes(
     likelihood = np.where(seen, (votes * np.log(peak * bell + floor)).sum(axis=1), -np.inf)
     score = np.where(seen, 1 - np.prod((1 - right * bell) ** votes, axis=1), 0)
     return modes.astype(np.float32), likelihood.astype(np.float32), score.astype(np.float32)
-
-
-class _Path:
-    """The likeliest sequence of modes, with what it remembers from chunk to chunk."""
-
-    def __init__(self, modes: Float32) -> None:
-        """Start with nothing seen; ``modes`` (C, E, K, T, M) says how much there is to remember."""
-        c, e, k, _, m = modes.shape
-        self.place = np.full((c, e, k, m), np.nan, np.float32)  # the last modes seen of each joint
-        self.belief = np.zeros((e, k, m), np.float32)  # log likelihood of the best path to each
-        self.when = np.full((k, m), -np.inf)
-
-    def follow(self, modes: Float32, likelihood: Float32, size: Float32, pts_s: Float64) -> np.ndarray:
-        """(K, T, M) which mode to take; any, where there is none."""
-        _, e, k, t, m = modes.shape
-        came_from = np.empty((t, e, k, m), np.int8)
-        stay = np.arange(e, dtype=np.int8)[:, None, None]
-        for i in range(t):
-            now, own = modes[..., i, :], likelihood[..., i, :]
-            someone = np.isfinite(own).any(axis=0)
-            reach = STEP * np.maximum((pts_s[i] - self.when) / STEP_S, 0.5)
-            apart = np.stack([distance(self.place[:, f, None], now) for f in range(e)])
-            with np.errstate(divide="ignore", invalid="ignore"):  # a lone joint has no size
-                apart = apart / size[i]
-                move = np.logaddexp(-0.5 * (apart / reach) ** 2, np.log(JUMP))
-            # No past: every mode is reached alike.
-            arrive = np.where(np.isnan(move), np.log(JUMP), move) + self.belief[:, None]
-            best = arrive.argmax(axis=0)
-            belief = own + np.take_along_axis(arrive, best[None], axis=0)[0]
-            belief -= np.where(someone, belief.max(axis=0), 0)
-            came_from[i] = np.where(someone, best, stay)
-            self.belief = np.where(someone, belief, self.belief)
-            self.place = np.where(someone, now, self.place)
-            self.when = np.where(someone, pts_s[i], self.when)
-        chosen = np.empty((t, k, m), np.intp)
-        at = self.belief.argmax(axis=0)
-        for i in reversed(range(t)):
-            chosen[i] = at
-            at = np.take_along_axis(came_from[i], at[None], axis=0)[0].astype(np.intp)
-        return np.ascontiguousarray(chosen.swapaxes(0, 1))

@@ -228,3 +228,38 @@ def test_refuses_what_does_not_fit() -> None:
 def test_hardly_any_frames(frames: int) -> None:
     assert ALL.aggregate([sequence(walk(1, frames))] * 3).num_frames == frames
     assert ALL.aggregate([sequence(np.empty((0, frames, 17, 2)))] * 2).num_people == 0
+
+
+def test_a_whole_pose_elsewhere_has_no_vote_but_lowers_c() -> None:
+    truth = walk(1, 30, 5)
+    noise = np.random.default_rng(1).normal(0, 1, (3, *truth.shape))
+    lost = truth + noise[2]
+    lost[:, 10:20] += 400.0  # it looks at somebody else
+    views = [
+        sequence(k, source=name)
+        for name, k in (("a", truth + noise[0]), ("b", truth + noise[1]), ("c", lost))
+    ]
+    got = ALL.aggregate(views)
+    assert np.abs(got.keypoints - truth).max() < 20
+    assert got.confidence[:, 10:20].max() < 0.1 < got.confidence[:, :10].min()
+
+
+def test_two_experts_at_the_same_wrong_place_for_a_moment_do_not_move_the_body() -> None:
+    truth = walk(1, 60, 6)
+    away = truth.copy()
+    away[:, 30:34] += 400.0
+    views = [sequence(k, source=name) for name, k in (("a", away + 0.5), ("b", away - 0.5), ("c", truth))]
+    for chunks in ([views], [[cut(v, i, i + 32) for v in views] for i in (0, 32)]):
+        known = learn(chunks, None)
+        got = np.concatenate(
+            [s.keypoints for s in Consensus(joints=None, reliability=known).stream(chunks)], 1
+        )
+        assert np.abs(got - truth).max() < 20
+
+
+def test_a_joint_that_only_a_stray_sees_is_missing() -> None:
+    truth = walk(1, 8, 7)
+    partial = truth.copy()
+    partial[:, :, 0] = np.nan
+    views = [sequence(k, source=n) for n, k in (("a", partial), ("b", partial), ("c", truth + 500.0))]
+    assert np.isnan(ALL.aggregate(views).keypoints[:, :, 0]).all()
