@@ -1,5 +1,6 @@
 """Shards: writing, reading, merging."""
 
+from skelkit.data.building import DatasetWriter
 from skelkit.data.clip import Clip, Status, empty_sequence
 from skelkit.data.merging import MergeSummary, merge_shards
 from skelkit.data.reader import ShardReader
@@ -8,6 +9,7 @@ from skelkit.data.writer import ShardWriter, write_clip_file
 
 __all__ = [
     "Clip",
+    "DatasetWriter",
     "MergeSummary",
     "PoseSummary",
     "ShardReader",

@@ -136,6 +136,11 @@ class WriteBehind(io.RawIOBase):
         self._position = 0
         self._size = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file, pending ones included."""
+        return self._size
+
     def flush_to_disk(self) -> None:
         """Write what is pending.
 

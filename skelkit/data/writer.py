@@ -228,6 +228,11 @@ class ShardWriter:
             self._content.append(record, self._flush)
         self._flush()
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far, without the rows that wait for their chunk to fill."""
+        return self._buffer.size
+
     def _flush(self) -> None:
         try:
             self._buffer.flush_to_disk()
