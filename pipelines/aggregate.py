@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from skelkit.aggregation.confidence import GAMMA
 from skelkit.aggregation.consensus import Consensus
 from skelkit.aggregation.joints import shared_joints
 from skelkit.aggregation.refiners import bridge_gaps, chain
-from skelkit.aggregation.reliability import learn
+from skelkit.aggregation.reliability import Reliability, learn
 from skelkit.aggregation.ssta import Ssta
 from skelkit.errors import ConfigError
 from skelkit.protocols import Refiner
@@ -68,12 +69,29 @@ class AggregationSettings:
         return chain(*refiners) if refiners else None
 
 
-def aggregate(views: Sequence[Tracks], settings: AggregationSettings) -> Tracks:
+def learn_reliability(clips: Iterable[Sequence[Tracks]], settings: AggregationSettings) -> Reliability | None:
+    """What the consensus can know of the experts from all clips together; None where nothing is to be known.
+
+    Args:
+        clips: The views of each clip, as for `aggregate`; gone through once.
+        settings: How they will be aggregated.
+    """
+    if settings.method != "consensus":
+        return None
+    windows = (window for views in clips for window in _windows(views))
+    first = next(windows, None)
+    return None if first is None else learn(itertools.chain([first], windows), settings.target())
+
+
+def aggregate(
+    views: Sequence[Tracks], settings: AggregationSettings, known: Reliability | None = None
+) -> Tracks:
     """One skeleton for each person, from what several experts said.
 
     Args:
         views: Tracks of the same people over the same time steps, the primary expert's first.
         settings: How.
+        known: What is known of the experts (`learn_reliability`); None learns it from these views alone.
     """
     if settings.method == "none":
         result = views[0]
@@ -82,7 +100,7 @@ def aggregate(views: Sequence[Tracks], settings: AggregationSettings) -> Tracks:
         if settings.method == "ssta":
             chunks = Ssta(joints=joints).stream(_windows(views))
         else:
-            known = learn(_windows(views), joints)
+            known = known or learn(_windows(views), joints)
             chunks = Consensus(joints=joints, reliability=known).stream(_windows(views))
         parts = [Tracks.of(chunk) for chunk in chunks]
         result = _joined(parts, views[0], steps=[WINDOW * i for i in range(len(parts))])

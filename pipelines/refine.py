@@ -12,7 +12,7 @@ from skelkit.aggregation.reference import like_reference
 from skelkit.data import ShardReader, ShardWriter
 from skelkit.data.ssta_npz import read_ssta_npz, write_ssta_npz
 from skelkit.errors import ConfigError, ShardError
-from skelkit.pipelines.aggregate import AggregationSettings, aggregate, result_skeleton
+from skelkit.pipelines.aggregate import AggregationSettings, aggregate, learn_reliability, result_skeleton
 from skelkit.pipelines.spool import open_ours
 from skelkit.skeletons import COCO17
 from skelkit.structures import Float32, SkeletonSequence, Tracks
@@ -43,6 +43,9 @@ def refine(
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> RefineSummary:
     """Aggregate one shard with stored experts, or one SST-A npz file per expert.
+
+    The consensus learns how far to trust each expert from all clips together, so its result is better than
+    that of the extraction, which knew one clip at a time.
 
     Args:
         inputs: A shard, or npz files, one per expert.
@@ -84,10 +87,15 @@ def _refine_shard(
         skeleton = result_skeleton([reader.experts[name] for name in names], settings)
         recipe = {"job": "refine", "aggregation": asdict(settings), "from": reader.recipe}
         frames = poses = discarded = 0
+
+        def views_of(clip: int) -> list[Tracks]:
+            return [Tracks.of(reader.expert(name, clip)) for name in names]
+
+        known = learn_reliability((views_of(i) for i in range(len(reader))), settings)
         with ShardWriter(output, skeleton=skeleton, recipe=recipe, experts=reader.experts) as writer:
             for i in range(len(reader)):
-                views = [Tracks.of(reader.expert(name, i)) for name in names]
-                result = aggregate(views, settings)
+                views = views_of(i)
+                result = aggregate(views, settings, known)
                 experts = dict(zip(names, views, strict=True))
                 writer.write(result, clip=reader.clip(i), experts=experts)
                 frames += result.num_frames

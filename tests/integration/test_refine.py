@@ -15,7 +15,7 @@ from skelkit.data import Clip, ShardReader, ShardWriter, empty_sequence
 from skelkit.data.ssta_npz import read_ssta_npz, write_ssta_npz
 from skelkit.errors import ConfigError, ShardError
 from skelkit.pipelines import aggregate as room
-from skelkit.pipelines.aggregate import AggregationSettings, aggregate, refine_people
+from skelkit.pipelines.aggregate import AggregationSettings, aggregate, learn_reliability, refine_people
 from skelkit.pipelines.refine import refine
 from skelkit.skeletons import COCO17, EDVARD14, OPENPOSE18, Skeleton
 from skelkit.structures import SkeletonSequence, Tracks
@@ -115,6 +115,22 @@ def test_refine_shard(shard: Path, tmp_path: Path) -> None:
         for name in EXPERTS:  # what the experts said is kept as it was
             np.testing.assert_array_equal(after.expert(name, 0).keypoints, before.expert(name, 0).keypoints)
         assert done.poses == int(after[0].present().sum())
+
+
+def test_consensus_learns_from_all_clips_of_a_shard(tmp_path: Path) -> None:
+    settings = AggregationSettings()
+    with ShardWriter(tmp_path / "in.h5", skeleton=COCO17, recipe={}, experts=EXPERTS) as writer:
+        for number in range(3):
+            views = [replace(view(n, s, frames=20), video_id=f"clip{number}") for n, s in EXPERTS.items()]
+            writer.write(views[0], experts=dict(zip(EXPERTS, views, strict=True)))
+    refine([tmp_path / "in.h5"], tmp_path / "out.h5", settings)
+    with ShardReader(tmp_path / "in.h5") as before, ShardReader(tmp_path / "out.h5") as after:
+        clips = [[Tracks.of(before.expert(n, i)) for n in EXPERTS] for i in range(3)]
+        known = learn_reliability(clips, settings)
+        together = aggregate(clips[0], settings, known).to_sequence()
+        alone = aggregate(clips[0], settings).to_sequence()
+        np.testing.assert_allclose(after[0].scores, together.scores, atol=1 / 256)
+        assert np.abs(together.scores - alone.scores).max() > 1 / 64
 
 
 def test_refine_without_aggregation_gives_the_primary_expert(shard: Path, tmp_path: Path) -> None:
