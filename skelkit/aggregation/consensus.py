@@ -122,13 +122,12 @@ class Consensus:
             if self.fix_swaps:
                 undo_swaps(proposals, skeleton, pair_distances(proposals.points))
             size = lower_median(extent(proposals.points))
-            everything = proposals.points.copy()
-            strays.set_aside(proposals, size)
             modes, likelihood, scores = find_modes(proposals, size, self.reliability)
+            strays.set_aside(modes, likelihood, size, proposals.pts_s)
             path = path or Path(modes)
             chosen = path.follow(modes, likelihood, size, proposals.pts_s)
             points = pick(modes, chosen)
-            apart = distance(points[:, None], everything)  # C is about all that was said
+            apart = distance(points[:, None], proposals.points)
             confidence = body_confidence(apart, head_length(points, skeleton))
             sequence = unstack(views, skeleton, points, pick(scores, chosen), confidence)
             yield sequence if self.joints is None else to_skeleton(sequence, self.joints)
@@ -157,8 +156,9 @@ def find_modes(
         reliability: Of the E experts.
 
     Returns:
-        Modes (C, E, K, T, M), NaN where the proposal is missing; their log likelihood (E, K, T, M), -inf
-        there; the probability that a proposal at the mode is right (E, K, T, M), 0 there.
+        Modes (C, E, K, T, M), NaN where the proposal is missing; their log likelihood (E, K, T, M) relative
+        to that of all votes being wrong, -inf there; the probability that a proposal at the mode is right
+        (E, K, T, M), 0 there.
     """
     points = proposals.points
     seen = ~np.isnan(points[0])
@@ -187,6 +187,6 @@ def find_modes(
         total = weight.sum(axis=1)
         modes = np.einsum("ijktm,cjktm->ciktm", weight, here) / np.where(seen, total, np.nan)
     bell = bells(modes)
-    likelihood = np.where(seen, (votes * np.log(peak * bell + floor)).sum(axis=1), -np.inf)
+    likelihood = np.where(seen, (votes * np.log(1 + peak * bell / floor)).sum(axis=1), -np.inf)
     score = np.where(seen, 1 - np.prod((1 - right * bell) ** votes, axis=1), 0)
     return modes.astype(np.float32), likelihood.astype(np.float32), score.astype(np.float32)
