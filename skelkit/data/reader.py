@@ -17,20 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from skelkit.data.clip import STATUSES, Clip, Status
+from skelkit.data.fixed_point import MISSING, Grid, decode_scores
 from skelkit.data.layout import (
     CHUNK_CACHE,
     FORMAT,
     FORMAT_VERSION,
+    GRID_COLUMNS,
     ROW_COLUMNS,
     Header,
     decode_text,
     expert_group,
     extent_path,
 )
-from skelkit.data.rows import Record, Rows, decode
+from skelkit.data.rows import Int32, Record, Rows, decode
 from skelkit.errors import ConfigError, ShardError
 from skelkit.registry import unknown
-from skelkit.structures import Skeleton, SkeletonSequence
+from skelkit.structures import Float64, Skeleton, SkeletonSequence
 
 
 class ShardReader:
@@ -182,7 +184,26 @@ class ShardReader:
             frame_index=frames["index"],
             pts_s=frames["pts_s"],
             groups={name: self._rows(name, i) for name in self._header.pose_groups},
+            grids={name: self._grid(name, i) for name in self._header.pose_groups},
         )
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Pose rows of the clips from `start` until before `stop`, one clip after the other."""
+        first, count = self._extent("poses", "clips/first_row", "clips/num_rows")
+        at, lengths = int(first[start]) if start < stop else 0, count[start:stop]
+        columns = {name: self._slice(f"poses/{name}", at, int(lengths.sum())) for name in ROW_COLUMNS}
+        origin, step = (self.column(f"poses/{name}")[start:stop] for name in GRID_COLUMNS)
+        keypoints, scores = columns.pop("keypoints"), columns.pop("scores")
+        points = keypoints * np.repeat(step, lengths)[:, None, None].astype(np.float32)
+        points += np.repeat(origin, lengths, axis=0)[:, None].astype(np.float32)
+        points[keypoints == MISSING] = np.nan
+        return Rows(keypoints=points, scores=decode_scores(scores), **columns)
+
+    def frames(self, start: int, stop: int) -> tuple[Int32, Float64]:
+        """Frame numbers and time stamps of the clips from `start` until before `stop`."""
+        first, count = self._extent("frames", "clips/first_frame", "clips/num_frames")
+        at, length = int(first[start]) if start < stop else 0, int(count[start:stop].sum())
+        return self._slice("frames/index", at, length), self._slice("frames/pts_s", at, length)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -230,7 +251,15 @@ class ShardReader:
 
     def _rows(self, group: str, i: int) -> Rows:
         first, count = self._extent(group, extent_path(group, "first_row"), extent_path(group, "num_rows"))
-        return Rows(**{name: self._slice(f"{group}/{name}", first[i], count[i]) for name in ROW_COLUMNS})
+        columns = {name: self._slice(f"{group}/{name}", first[i], count[i]) for name in ROW_COLUMNS}
+        columns["keypoints"] = self._grid(group, i).decode(columns["keypoints"])
+        columns["scores"] = decode_scores(columns["scores"])
+        return Rows(**columns)
+
+    def _grid(self, group: str, i: int) -> Grid:
+        origin, step = (self.column(f"{group}/{name}")[i] for name in GRID_COLUMNS)
+        with self._reading():
+            return Grid(origin=origin, step=float(step))
 
     def _slice(self, path: str, first: int, count: int) -> npt.NDArray[Any]:
         with self._reading():

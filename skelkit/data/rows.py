@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from skelkit.data.clip import Clip
-from skelkit.data.layout import SCORE_STEPS
+from skelkit.data.fixed_point import SCORE_LEVELS, Grid, decode_scores, encode_scores
 from skelkit.errors import ShardError
 from skelkit.structures import Float32, Float64, Int64, Skeleton, SkeletonSequence, Tracks
 
@@ -23,7 +23,7 @@ that equal clips give equal bytes."""
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
-    """n rows of one clip, as stored: ordered by person, then time step."""
+    """n rows of one clip, ordered as stored: by person, then time step."""
 
     frame: Int32
     """(n,) time step within the clip."""
@@ -31,8 +31,8 @@ class Rows:
     """(n,) the person's identity."""
     keypoints: Float32
     """(n, K, C); NaN = not seen."""
-    scores: Float16
-    """(n, K)."""
+    scores: Float32
+    """(n, K); 0 where not seen."""
     confidence: Float32
     """(n,)."""
 
@@ -63,6 +63,8 @@ class Record:
     pts_s: Float64
     groups: Mapping[str, Rows | Encoded]
     """Rows of every pose group (`Header.pose_groups`)."""
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    """The grids on which pose groups lie already; others get one that suits them."""
 
 
 def empty_rows(num_joints: int, dimensions: int) -> Rows:
@@ -71,7 +73,7 @@ def empty_rows(num_joints: int, dimensions: int) -> Rows:
         frame=np.zeros(0, np.int32),
         track=np.zeros(0, np.int32),
         keypoints=np.zeros((0, num_joints, dimensions), np.float32),
-        scores=np.zeros((0, num_joints), np.float16),
+        scores=np.zeros((0, num_joints), np.float32),
         confidence=np.zeros(0, np.float32),
     )
 
@@ -89,21 +91,26 @@ def as_int32(values: Int64, what: str) -> Int32:
 
 
 class Encoded:
-    """The rows of a clip about to be written: coordinates rounded to `step`, scores to 1/256.
+    """The rows of a clip about to be written, rounded as they will be read.
 
     A joint that lacks one coordinate is missing; the score of a missing joint is 0. Rows are made piece by
     piece when they are asked for.
+
+    Args:
+        tracks: The people.
+        step: The finest grid for their coordinates.
 
     Raises:
         ShardError: a score outside [0, 1], or a track id beyond 32 bits.
     """
 
     def __init__(self, tracks: Tracks, step: float) -> None:
-        self._tracks, self._step = tracks, np.float32(step)
+        self._tracks = tracks
         self._ids = as_int32(tracks.track_ids, f"clip {tracks.video_id!r}: track_ids")
         self._order = np.lexsort((tracks.step, tracks.person))
         for start in range(0, len(self), PIECE):
             self._check_scores(slice(start, start + PIECE))
+        self.grid = Grid.of(tracks.keypoints, step)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -121,26 +128,23 @@ class Encoded:
 
     def _check_scores(self, rows: slice) -> None:
         found = np.isfinite(self._tracks.keypoints[rows]).all(axis=-1)
-        levels = np.rint(self._tracks.scores[rows][found] * SCORE_STEPS)
-        if not ((levels >= 0) & (levels <= SCORE_STEPS)).all():
-            low, high = np.min(levels) / SCORE_STEPS, np.max(levels) / SCORE_STEPS
+        scores = self._tracks.scores[rows][found]
+        levels = np.rint(scores * SCORE_LEVELS)
+        if not ((levels >= 0) & (levels <= SCORE_LEVELS)).all():
             raise ShardError(
                 f"clip {self._tracks.video_id!r}: expected scores in [0, 1] for every joint seen, "
-                f"got {low:.3g} to {high:.3g}"
+                f"got {scores.min():.3g} to {scores.max():.3g}"
             )
 
     def _rows(self, rows: Int64) -> Rows:
         tracks = self._tracks
-        # Steps are powers of two: the division is exact and so is the error bound. Adding 0 turns -0 to 0.
-        points = np.rint(tracks.keypoints[rows] / self._step) * self._step + np.float32(0)
-        found = np.isfinite(points).all(axis=-1)
-        points[~found] = np.nan
-        levels = np.where(found, np.rint(tracks.scores[rows] * SCORE_STEPS), 0)
+        points = self.grid.decode(self.grid.encode(tracks.keypoints[rows]))
+        found = np.isfinite(points[..., 0])
         return Rows(
             frame=tracks.step[rows].astype(np.int32),
             track=self._ids[tracks.person[rows]],
             keypoints=points,
-            scores=(levels / SCORE_STEPS).astype(np.float16),
+            scores=decode_scores(encode_scores(np.where(found, tracks.scores[rows], 0))),
             confidence=tracks.confidence[rows],
         )
 

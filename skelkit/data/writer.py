@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from skelkit.data.clip import Clip
 from skelkit.data.files import AtomicFile, WriteBehind
+from skelkit.data.fixed_point import MISSING, SCORE_LEVELS, Grid, Int16, UInt8, encode_scores
 from skelkit.data.layout import (
+    GRID_COLUMNS,
     LIBVER,
     ROW_COLUMNS,
     TEXT_COLUMNS,
@@ -50,8 +52,9 @@ class _GrowingColumn:
             maxshape=(None, *column.tail),
             chunks=(column.chunk, *column.tail),
             dtype=h5py.string_dtype("utf-8") if column.dtype is str else column.dtype,
-            compression="gzip",
-            shuffle=True,
+            compression="gzip" if column.compressed else None,
+            shuffle=column.compressed,
+            fletcher32=not column.compressed,
             track_times=False,
         )
 
@@ -80,20 +83,20 @@ class _GrowingColumn:
 
 @dataclasses.dataclass(slots=True)
 class _Totals:
-    """What is known of a pose group so far. Exact sums: equal however the clips were split into parts."""
+    """What is known of a pose group so far. Whole numbers: equal however the clips were split into parts."""
 
     rows: int = 0
     joints_found: int = 0
-    score_sum: float = 0.0
+    score_sum: int = 0
 
-    def add(self, rows: Rows) -> None:
-        self.rows += len(rows)
-        self.joints_found += int(np.isfinite(rows.keypoints[..., 0]).sum())
-        self.score_sum += float(rows.scores.sum(dtype=np.float64))
+    def add(self, keypoints: Int16, scores: UInt8) -> None:
+        self.rows += len(keypoints)
+        self.joints_found += int(np.count_nonzero(keypoints[..., 0] != MISSING))
+        self.score_sum += int(scores.sum(dtype=np.int64))
 
     @property
     def mean_score(self) -> float:
-        return self.score_sum / self.joints_found if self.joints_found else math.nan
+        return self.score_sum / SCORE_LEVELS / self.joints_found if self.joints_found else math.nan
 
 
 class ShardContent:
@@ -125,10 +128,13 @@ class ShardContent:
             values[name] = encode_text(values[name], f"clip {clip.video_id!r}: {name}")
         arrays: dict[str, Any] = {f"clips/{name}": [value] for name, value in values.items()}
         arrays |= {"frames/pts_s": record.pts_s, "frames/index": record.frame_index}
+        grids: dict[str, Grid] = {}
         for group, rows in record.groups.items():
             arrays[extent_path(group, "first_row")] = [self._totals[group].rows]
             arrays[extent_path(group, "num_rows")] = [len(rows)]
             arrays[extent_path(group, "num_people")] = [rows.num_people]
+            grids[group] = record.grids.get(group) or self._grid(rows)
+            arrays |= {f"{group}/{name}": [getattr(grids[group], name)] for name in GRID_COLUMNS}
 
         self._video_ids.add(clip.video_id)
         self._num_frames += clip.num_frames
@@ -136,10 +142,18 @@ class ShardContent:
             self._columns[path].append(array)
         for group, rows in record.groups.items():
             for piece in rows.pieces():
-                self._totals[group].add(piece)
-                for name in ROW_COLUMNS:
-                    self._columns[f"{group}/{name}"].append(getattr(piece, name))
+                stored = {name: getattr(piece, name) for name in ROW_COLUMNS}
+                stored["keypoints"] = grids[group].encode(piece.keypoints)
+                stored["scores"] = encode_scores(piece.scores)
+                self._totals[group].add(stored["keypoints"], stored["scores"])
+                for name, array in stored.items():
+                    self._columns[f"{group}/{name}"].append(array)
                 after_piece()
+
+    def _grid(self, rows: Rows | Encoded) -> Grid:
+        if isinstance(rows, Encoded):
+            return rows.grid
+        return Grid.of(rows.keypoints, self.header.keypoint_step)
 
     def finish(self) -> None:
         """Write what is buffered and close."""

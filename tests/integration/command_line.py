@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from skelkit.cli import main
+from skelkit.data.fixed_point import MISSING
 
 SKELKIT = (sys.executable, str(Path(sys.executable).with_name("skelkit")))
 PATIENCE_S = 60.0
@@ -238,4 +238,4 @@ def tree(folder: Path) -> list[str]:
 def no_rows_are_nan(shard: Path) -> bool:
     """Whether every row of poses has a joint: absence costs nothing."""
     with h5py.File(shard) as file:
-        return bool(np.isfinite(file["poses/keypoints"][()]).any(axis=(1, 2)).all())
+        return bool((file["poses/keypoints"][()] != MISSING).any(axis=(1, 2)).all())

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from shard_samples import PAIR, random_sequence, sequence_of, sequences
 
-from skelkit.data import Clip, ShardReader, ShardWriter, empty_sequence, write_clip_file
+from skelkit.data import Clip, ShardReader, ShardWriter, empty_sequence, merge_shards, write_clip_file
+from skelkit.data.fixed_point import LEVELS, MISSING, Grid
 from skelkit.data.layout import KEYPOINT_STEP
-from skelkit.data.rows import Encoded
 from skelkit.errors import ConfigError, OutputError, ShardError
 from skelkit.skeletons import COCO17, LCR13, POSETICS17
-from skelkit.structures import SkeletonSequence, Tracks
+from skelkit.structures import SkeletonSequence
 
 RECIPE = {"stride": 2, "experts": {"movenet": {"sha256": "ab" * 32}}, "note": "größe \udcff"}
 
@@ -28,9 +28,10 @@ RECIPE = {"stride": 2, "experts": {"movenet": {"sha256": "ab" * 32}}, "note": "g
 def assert_same(got: SkeletonSequence, put: SkeletonSequence, step: float = 1 / 8) -> None:
     """Equal but for rounding and for people who are never there."""
     there = put.present().any(axis=1)
+    step = Grid.of(put.keypoints.reshape(-1, *put.keypoints.shape[2:]), step).step
     assert got.track_ids.tolist() == put.track_ids[there].tolist()
     np.testing.assert_allclose(got.keypoints, put.keypoints[there], rtol=0, atol=step / 2)
-    np.testing.assert_allclose(got.scores, put.scores[there], rtol=0, atol=1 / 512)
+    np.testing.assert_allclose(got.scores, put.scores[there], rtol=0, atol=1 / 509)
     np.testing.assert_array_equal(got.confidence, put.confidence[there])
     np.testing.assert_array_equal(got.frame_indices, put.frame_indices)
     np.testing.assert_array_equal(got.pts_s, put.pts_s)
@@ -56,7 +57,7 @@ def test_a_sequence_and_its_experts_come_back(
         assert got.sources == ("lcr",)
         assert got.image_size == put.image_size
         np.testing.assert_allclose(
-            got.keypoints, view.keypoints[view.present().any(axis=1)], rtol=0, atol=1 / 16
+            got.keypoints, view.keypoints[view.present().any(axis=1)], rtol=0, atol=1 / 8
         )
         assert reader.skeleton == PAIR
         assert reader.experts == {"lcr": LCR13}
@@ -64,22 +65,49 @@ def test_a_sequence_and_its_experts_come_back(
 
 
 @given(
-    points=hnp.arrays(np.float32, (1, 1, 2, 2), elements=st.floats(-8192, 8192, width=32)),
+    points=hnp.arrays(
+        np.float32, (3, 2, 2), elements=st.floats(-8192, 8192, width=32) | st.just(np.float32(np.nan))
+    ),
     unit=st.sampled_from(["px", "m"]),
+    shrink=st.sampled_from([1, 0.49]),
 )
 def test_rounding_errs_by_half_a_step_at_most_and_again_changes_nothing(
-    points: npt.NDArray[np.float32], unit: str
+    points: npt.NDArray[np.float32], unit: str, shrink: float
 ) -> None:
-    step = KEYPOINT_STEP[unit]
+    finest = KEYPOINT_STEP[unit]
     limit = 8192 if unit == "px" else 8  # float32 itself is finer than the step up to here
-    points = points * np.float32(limit / 8192)
-    sequence = sequence_of(points, np.ones((1, 1, 2), np.float32))
-    (rows,) = Encoded(Tracks.of(sequence), step).pieces()
-    stored = rows.keypoints
-    assert np.abs(stored.astype(np.float64) - points[0].astype(np.float64)).max() <= step / 2
-    again = sequence_of(stored[None], np.ones((1, 1, 2), np.float32))
-    (rows,) = Encoded(Tracks.of(again), step).pieces()
-    np.testing.assert_array_equal(rows.keypoints, stored)
+    points = points * np.float32(shrink * limit / 8192)
+    found = np.isfinite(points).all(axis=-1)
+    grid = Grid.of(points, finest)
+    spread = np.ptp(points[found], axis=0).max() if found.any() else 0
+    assert grid.step == (finest if spread <= LEVELS * finest else 2 * finest)
+    stored = grid.encode(points)
+    assert ((stored == MISSING) == ~found[..., None]).all()
+    back = grid.decode(stored)
+    assert np.array_equal(np.isfinite(back).all(axis=-1), found)
+    assert np.abs(back[found].astype(np.float64) - points[found]).max(initial=0) <= grid.step / 2
+    np.testing.assert_array_equal(grid.decode(grid.encode(back)), back)
+    if grid.step == finest:
+        again = Grid.of(back, finest)
+        assert again.step == finest and np.array_equal(again.origin, grid.origin)
+
+
+def test_pictures_of_8192_pixels_are_kept_to_a_sixteenth() -> None:
+    points = np.float32([[[0, 8191], [8191, 0], [np.nan, 3], [100.3, -0.4]]])
+    grid = Grid.of(points, 1 / 8)
+    assert grid.step == 1 / 8
+    assert np.nanmax(np.abs(grid.decode(grid.encode(points)) - points)) <= 1 / 16
+
+
+def test_what_lies_very_far_apart_is_stored_coarsely(tmp_path: Path) -> None:
+    points = np.zeros((1, 2, 2, 2), np.float32)
+    points[0, 1, 1] = 1e9, -1e30
+    put = sequence_of(points, np.ones((1, 2, 2), np.float32))
+    write_clip_file(tmp_path / "a.h5", sequence=put, skeleton=PAIR, recipe={})
+    merge_shards(tmp_path / "b.h5", [tmp_path / "a.h5"])
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    with ShardReader(tmp_path / "a.h5") as reader:
+        np.testing.assert_allclose(reader[0].keypoints, points, rtol=0, atol=1e30 / LEVELS)
 
 
 def test_rows_are_ordered_and_hold_only_who_is_there(tmp_path: Path) -> None:
@@ -95,16 +123,21 @@ def test_rows_are_ordered_and_hold_only_who_is_there(tmp_path: Path) -> None:
         first = h5["clips/first_row"][1]
         frame, track = h5["poses/frame"][first:], h5["poses/track"][first:]
         points, scores = h5["poses/keypoints"][first:], h5["poses/scores"][first:]
+        origin, step = h5["poses/origin"][1], h5["poses/step"][1]
         assert h5["clips/num_people"][1] == 2
         assert h5["clips/num_rows"][1] == ghost.present().sum()
-        assert h5["poses"].attrs["keypoint_step"] == 1 / 8
     person = {int(t): m for m, t in enumerate(ghost.track_ids)}
     keys = [(person[int(t)], int(f)) for t, f in zip(track, frame, strict=True)]
     assert keys == sorted(set(keys))
-    assert np.isfinite(points).all(axis=-1).any(axis=-1).all()
+    assert (points != MISSING).any(axis=(1, 2)).all()
     at = keys.index((0, 4))
-    assert np.isnan(points[at, 2]).all()
+    assert (points[at, 2] == MISSING).all()
     assert scores[at, 2] == 0
+    seen = np.isfinite(ghost.keypoints[0, 4]).all(axis=-1)
+    np.testing.assert_allclose(  # as the format says it is read
+        (origin + step * points[at])[seen], ghost.keypoints[0, 4][seen], rtol=0, atol=1 / 16
+    )
+    np.testing.assert_allclose(scores[at][seen] / 255, ghost.scores[0, 4][seen], rtol=0, atol=1 / 509)
 
 
 def test_clips_without_people_and_without_frames(tmp_path: Path) -> None:
