@@ -46,7 +46,7 @@ def measure(rows: Rows, num_rows: Int64, num_frames: Int64) -> Facts:
         num_frames: (n,) T of each clip.
     """
     clip = np.repeat(np.arange(len(num_rows)), num_rows)
-    found = np.isfinite(rows.keypoints[..., 0])
+    found = found_joints(rows)
     joints = found.sum(axis=1)
     known = np.isfinite(rows.confidence)
     frames = np.bincount(_first_of_frame(clip, rows.frame.astype(np.int64)), minlength=len(num_rows))
@@ -60,9 +60,14 @@ def measure(rows: Rows, num_rows: Int64, num_frames: Int64) -> Facts:
                 _sums(rows.scores.sum(axis=1, dtype=np.float64), num_rows), _sums(joints, num_rows)
             ),
             mean_joints=_divided(_sums(joints, num_rows), num_rows),
-            body_height=_medians(body_heights(rows.keypoints, found), clip, num_rows),
+            body_height=medians(body_heights(rows.keypoints, found), clip, num_rows),
             joint_visibility=_divided(_sums(found, num_rows), num_rows[:, None]),
         )
+
+
+def found_joints(rows: Rows) -> Bool:
+    """(R, K) joints seen."""
+    return np.asarray(np.isfinite(rows.keypoints[..., 0]))
 
 
 def body_heights(keypoints: Float32, found: Bool) -> Float32:
@@ -98,7 +103,7 @@ def _divided(total: Float64, count: npt.NDArray[Any]) -> Float32:
     return np.asarray(total / count, np.float32)
 
 
-def _medians(values: Float32, clip: Int64, num_rows: Int64) -> Float32:
+def medians(values: Float32, clip: Int64, num_rows: Int64) -> Float32:
     """Lower median of each clip's values."""
     out = np.full(len(num_rows), np.nan, np.float32)
     some = np.flatnonzero(num_rows)
