@@ -11,7 +11,7 @@ import typer
 
 from skelkit._version import __version__
 
-from . import evaluate, experts, extract, info, merge, refine, render
+from . import evaluate, experts, extract, info, merge, refine, render, report
 from ._errors import report_errors
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("evaluate-poses")(evaluate.evaluate_poses)
 app.command()(merge.merge)
 app.command()(info.info)
 app.command()(render.render)
+app.command()(report.report)
 app.add_typer(experts.app, name="experts")
 
 
