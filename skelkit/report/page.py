@@ -173,13 +173,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"number": _number, "size": _size, "name": _name}
+    environment.filters |= {"number": _number, "count": _count, "size": _size, "name": _name}
     return environment
 
 
 def _number(value: float, places: int = 0) -> str:
     """With thousands set off; a dash where there is none."""
     return f"{value:,.{places}f}" if np.isfinite(value) else "\N{EN DASH}"
+
+
+def _count(count: int) -> str:
+    """In millions where it is many: room is short."""
+    return _number(count) if count < 10_000_000 else f"{count / 1e6:,.1f} M"
 
 
 def _size(count: int) -> str:
