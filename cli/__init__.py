@@ -11,7 +11,7 @@ import typer
 
 from skelkit._version import __version__
 
-from . import evaluate, experts, extract, info, merge, refine, render, report
+from . import evaluate, experts, export, extract, import_, info, merge, refine, render, report
 from ._errors import report_errors
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app.command()(refine.refine)
 app.command("evaluate-poses")(evaluate.evaluate_poses)
 app.command()(merge.merge)
 app.command()(info.info)
+app.command("import")(import_.import_)
+app.command()(export.export)
 app.command()(render.render)
 app.command()(report.report)
 app.add_typer(experts.app, name="experts")

@@ -72,6 +72,15 @@ OPENPOSE18 = _skeleton(
     "R_hip R_knee R_ankle L_hip L_knee L_ankle R_eye L_eye R_ear L_ear",
     f"neck-nose neck-L_shoulder neck-R_shoulder neck-L_hip neck-R_hip {_FACE}",
 )
+OPENPOSE25 = _skeleton(
+    "openpose25",
+    "nose neck R_shoulder R_elbow R_wrist L_shoulder L_elbow L_wrist mid_hip "
+    "R_hip R_knee R_ankle L_hip L_knee L_ankle R_eye L_eye R_ear L_ear "
+    "L_big_toe L_small_toe L_heel R_big_toe R_small_toe R_heel",
+    f"neck-nose neck-L_shoulder neck-R_shoulder neck-mid_hip mid_hip-L_hip mid_hip-R_hip {_FACE} "
+    "L_ankle-L_big_toe L_ankle-L_small_toe L_ankle-L_heel "
+    "R_ankle-R_big_toe R_ankle-R_small_toe R_ankle-R_heel",
+)
 LSP14 = _skeleton(
     "lsp14",
     "R_ankle R_knee R_hip L_hip L_knee L_ankle R_wrist R_elbow R_shoulder L_shoulder L_elbow L_wrist "
@@ -168,6 +177,7 @@ SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
         for s in (
             COCO17,
             OPENPOSE18,
+            OPENPOSE25,
             LSP14,
             EDVARD14,
             AIC14,
