@@ -11,7 +11,7 @@ import typer
 
 from skelkit._version import __version__
 
-from . import evaluate, experts, export, extract, import_, info, merge, refine, render, report
+from . import build_posetics, evaluate, experts, export, extract, import_, info, merge, refine, render, report
 from ._errors import report_errors
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command()(extract.extract)
 app.command()(refine.refine)
 app.command("evaluate-poses")(evaluate.evaluate_poses)
+app.command("build-posetics")(build_posetics.build_posetics)
 app.command()(merge.merge)
 app.command()(info.info)
 app.command("import")(import_.import_)

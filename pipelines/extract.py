@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from skelkit.data import ShardWriter
@@ -138,7 +136,7 @@ def extract(
     _check_place(task.output)
     spool = Spool(task.output, task.recipe)
     spool.check_output(overwrite=overwrite)
-    with _terminable(), spool.held(overwrite=overwrite):
+    with workers.terminable(), spool.held(overwrite=overwrite):
         if not overwrite:
             spool.adopt(task.sources)
         rows = _do(task.sources, spool, settings, worker_count, show)
@@ -272,21 +270,3 @@ def _check_place(output: Path) -> None:
         )
     if not os.access(parent, os.W_OK):
         raise OutputError(f"no permission to write in {parent}; choose another folder", path=output)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: workers stopped, finished videos kept."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread: whoever owns it decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

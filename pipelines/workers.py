@@ -1,8 +1,8 @@
 """Worker processes that survive what videos do to them.
 
-Each worker holds its experts in memory and takes one video after the other. One that dies (a crash in a
-decoder, the kernel's out-of-memory killer) is replaced and its video tried once more; if that kills a
-worker again, the video is set aside. Workers end with their parent, however it ends.
+Each worker holds its experts in memory and takes one task (a video) after the other. One that dies (a crash
+in a decoder, the kernel's out-of-memory killer) is replaced and its task tried once more; if that kills a
+worker again, the task is set aside. Workers end with their parent, however it ends.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from skelkit.errors import SkelkitError
@@ -134,8 +135,8 @@ def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: Counter[i
         return None
     if worker.task is None:
         raise SkelkitError(
-            f"worker processes died {_TRIES} times while they loaded the experts ({why}); is there enough "
-            "memory? try fewer --workers, or `skelkit experts check`"
+            f"worker processes died {_TRIES} times before they began, while they loaded experts ({why}); is "
+            "there enough memory? try fewer --workers, or `skelkit experts check`"
         )
     lost = (
         f"the process at work on it died {_TRIES} times ({why}); is there enough memory? run again to retry"
@@ -162,3 +163,21 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: workers stopped, what is finished kept."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: whoever owns it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

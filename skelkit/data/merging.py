@@ -54,7 +54,7 @@ def merge_shards(
     header, where = _survey(paths)
     frames = rows = 0
     with (
-        _OpenParts(paths) as readers,
+        OpenShards(paths) as readers,
         ShardWriter(
             out_path,
             skeleton=header.skeleton,
@@ -146,8 +146,8 @@ def brief(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-class _OpenParts:
-    """Readers of the parts, opened when asked for; the last few stay open."""
+class OpenShards:
+    """Readers of several shards, opened when asked for; the last few stay open."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
