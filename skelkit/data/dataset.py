@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ import numpy.typing as npt
 
 from skelkit._version import __version__
 from skelkit.data.clip import Clip
+from skelkit.data.pose_table import ClipRows
 from skelkit.data.reader import ShardReader
 from skelkit.errors import ConfigError, ShardError
 from skelkit.structures import Int64, Skeleton, SkeletonSequence
@@ -148,11 +151,16 @@ class DatasetInfo:
             ) from error
 
 
+_MAX_OPEN = 128
+"""Shards kept open at a time; a system allows a process 1024 files, some 256."""
+
+
 class DatasetReader:
     """Random access to all clips of a dataset, in the order of its index.
 
     Nothing is read at opening but ``dataset.json``; columns of the index are read when first used, shards
-    are opened when a clip of theirs is asked for.
+    are opened when a clip of theirs is asked for, and the ones used last stay open. May be used after a fork
+    and sent to another process: each opens the shards for itself.
 
     Args:
         folder: The dataset.
@@ -165,8 +173,13 @@ class DatasetReader:
         self.folder = Path(folder)
         self.info = DatasetInfo.read(self.folder)
         self._columns: dict[str, npt.NDArray[Any]] = {}
-        self._shards: dict[str, ShardReader] = {}
         self._positions: dict[str, int] | None = None
+        self._ends = list(accumulate(shard.clips for shard in self.info.shards))
+        self._shards: dict[str, ShardReader] = {}  # the one used last stands last
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[type[DatasetReader], tuple[Path]]:
+        return type(self), (self.folder,)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """A whole column of the index (`INDEX_COLUMNS`), read-only; text as an array of str.
@@ -184,12 +197,17 @@ class DatasetReader:
         return self._columns[name]
 
     def __len__(self) -> int:
-        return sum(shard.clips for shard in self.info.shards)
+        return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, index: int) -> SkeletonSequence:
         """The people of a clip."""
         shard, row = self._locate(index)
         return shard[row]
+
+    def poses(self, index: int) -> ClipRows:
+        """The poses of a clip as stored: the quick way, for training (`ShardReader.poses`)."""
+        shard, row = self._locate(index)
+        return shard.poses(row)
 
     def clip(self, index: int) -> Clip:
         """What is known of a clip besides its poses."""
@@ -224,10 +242,16 @@ class DatasetReader:
         return self._positions[video_id]
 
     def shard(self, name: str) -> ShardReader:
-        """The open shard of this file name."""
-        if name not in self._shards:
-            self._shards[name] = ShardReader(self.folder / name)
-        return self._shards[name]
+        """The open shard of this file name; it may be closed when others have been asked for."""
+        if self._process != os.getpid():  # what was opened before a fork is the parent's
+            self._shards, self._process = {}, os.getpid()
+        shard = self._shards.pop(name, None)
+        if shard is None:
+            shard = ShardReader(self.folder / name)
+            if len(self._shards) >= _MAX_OPEN:
+                self._shards.pop(next(iter(self._shards))).close()
+        self._shards[name] = shard
+        return shard
 
     def close(self) -> None:
         """Let go of the shards."""
@@ -245,7 +269,9 @@ class DatasetReader:
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.folder}: expected the number of one of {len(self)} clips, got {index}")
         i = index % len(self)
-        return self.shard(str(self.column("shard")[i])), int(self.column("row")[i])
+        number = bisect_right(self._ends, i)
+        shard = self.info.shards[number]
+        return self.shard(shard.name), i - self._ends[number] + shard.clips
 
     def _read(self, name: str) -> npt.NDArray[Any]:
         import pyarrow as pa

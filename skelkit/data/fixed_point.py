@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from skelkit.structures import Float32, Float64
+from skelkit.structures import Bool, Float32, Float64
 
 Int16 = npt.NDArray[np.int16]
 UInt8 = npt.NDArray[np.uint8]
@@ -23,6 +23,14 @@ wherever between two steps the middle lies."""
 
 SCORE_LEVELS = 255
 """Scores are stored as score x 255, rounded: 0 and 1 are exact, the error is at most 1/510."""
+
+
+def joints_found(points: npt.NDArray[np.floating[Any]]) -> Bool:
+    """(...) whether a joint (..., C) has all its coordinates; several times quicker than ``all(axis=-1)``."""
+    found: Bool = np.isfinite(points[..., 0])
+    for c in range(1, points.shape[-1]):
+        found &= np.isfinite(points[..., c])
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,9 +60,11 @@ class Grid:
         high = -low
         for start in range(0, len(points), 4096):  # in pieces: a long clip is large
             piece = points[start : start + 4096]
-            seen = piece[np.isfinite(piece).all(axis=-1)]
-            low = np.minimum(low, seen.min(axis=0, initial=np.inf))
-            high = np.maximum(high, seen.max(axis=0, initial=-np.inf))
+            found = joints_found(piece)
+            for c in range(len(low)):
+                seen = piece[..., c][found]
+                low[c] = seen.min(initial=low[c])
+                high[c] = seen.max(initial=high[c])
         span = float((high - low).max())
         if span < 0:
             return cls(origin=np.zeros(len(low)), step=finest)
@@ -69,7 +79,7 @@ class Grid:
         steps = np.divide(points, self.step, dtype=np.float64)
         np.rint(steps, out=steps)
         steps -= self.origin / self.step
-        steps[~np.isfinite(steps).all(axis=-1)] = MISSING
+        steps[~joints_found(steps)] = MISSING
         return steps.astype(np.int16)
 
     def decode(self, steps: Int16) -> Float32:

@@ -50,8 +50,9 @@ ROW_COLUMNS = ("frame", "track", "keypoints", "scores", "confidence")
 CLIP_CHUNK = 1024
 FRAME_CHUNK = 4096
 ROW_CHUNK = 4096
-JOINT_CHUNK = 512
-"""Rows per chunk of what has an entry per joint. A last chunk is stored whole: 43 kB uncompressed."""
+JOINT_CHUNK = 256
+"""Rows per chunk of what has an entry per joint: a clip lies within some 35 kB, one read of the disk, and a
+last chunk, which is stored whole, takes 22 kB."""
 CHUNK_CACHE = 2**20
 """Bytes per column kept decompressed while reading: a few chunks of poses."""
 

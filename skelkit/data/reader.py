@@ -29,6 +29,7 @@ from skelkit.data.layout import (
     expert_group,
     extent_path,
 )
+from skelkit.data.pose_table import ClipRows, PoseTable, Runs, StoredRows
 from skelkit.data.rows import Int32, Record, Rows, decode
 from skelkit.errors import ConfigError, ShardError
 from skelkit.registry import unknown
@@ -150,11 +151,50 @@ class ShardReader:
     # Clips
 
     def __len__(self) -> int:
+        return self._num_clips
+
+    @cached_property
+    def _num_clips(self) -> int:
         return len(self._dataset("clips/video_id"))
 
     def __getitem__(self, index: int) -> SkeletonSequence:
         """The people of a clip."""
         return self._sequence(index, "poses", None)
+
+    def poses(self, index: int) -> ClipRows:
+        """The poses of a clip as stored: the quick way, for training.
+
+        Checksums are not looked at; the first call reads who is seen when in the whole shard.
+        """
+        try:
+            return self._table.read(self._position(index))
+        except OSError as error:
+            raise _damaged(self.path, str(error)) from error
+
+    @cached_property
+    def _table(self) -> PoseTable:
+        clips = {n: self.column(n) for n in ("num_rows", "num_frames", "num_people", "height", "width")}
+        start, _ = self._extent("poses", "clips/first_row", "clips/num_rows")
+        with self._reading():
+            return PoseTable(
+                fd=self._h5.id.get_vfd_handle(),
+                keypoints=StoredRows(self._dataset("poses/keypoints")),
+                scores=StoredRows(self._dataset("poses/scores")),
+                runs=Runs.of(
+                    frame=self._dataset("poses/frame")[:].astype(np.int64),
+                    track=self._dataset("poses/track")[:],
+                    num_rows=clips["num_rows"],
+                    num_frames=clips["num_frames"].astype(np.int64),
+                    num_people=clips["num_people"],
+                ),
+                row=[*start.tolist(), int(clips["num_rows"].sum())],
+                num_people=clips["num_people"].tolist(),
+                num_frames=clips["num_frames"].tolist(),
+                image_size=list(zip(clips["height"].tolist(), clips["width"].tolist(), strict=True)),
+                origin=self.column("poses/origin").astype(np.float32),
+                step=self.column("poses/step").tolist(),
+                coordinate=np.tile(np.arange(self._header.dimensions), self.skeleton.num_joints),
+            )
 
     def expert(self, name: str, index: int) -> SkeletonSequence:
         """What one expert said of a clip.
@@ -174,13 +214,18 @@ class ShardReader:
         values: dict[str, Any] = {name: self.column(name)[i : i + 1].tolist()[0] for name in Clip.__slots__}
         return Clip(**values)
 
+    def sources(self, index: int) -> tuple[str, ...]:
+        """Experts a clip's poses were made from."""
+        with self._reading():
+            return tuple(json.loads(self.column("sources")[index]))
+
     def record(self, index: int) -> Record:
         """A clip as stored, for copying."""
         i = self._position(index)
         frames = self._frames(i)
         return Record(
             clip=self.clip(i),
-            sources=self._sources(i),
+            sources=self.sources(i),
             frame_index=frames["index"],
             pts_s=frames["pts_s"],
             groups={name: self._rows(name, i) for name in self._header.pose_groups},
@@ -237,13 +282,9 @@ class ShardReader:
                 video_id=self.column("video_id")[i],
                 fps=float(self.column("fps")[i]),
                 image_size=(int(self.column("height")[i]), int(self.column("width")[i])),
-                sources=self._sources(i) if sources is None else sources,
+                sources=self.sources(i) if sources is None else sources,
                 label=self.column("label")[i] or None,
             )
-
-    def _sources(self, i: int) -> tuple[str, ...]:
-        with self._reading():
-            return tuple(json.loads(self.column("sources")[i]))
 
     def _frames(self, i: int) -> dict[str, npt.NDArray[Any]]:
         first, count = self._extent("frames", "clips/first_frame", "clips/num_frames")

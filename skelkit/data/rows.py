@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from skelkit.data.clip import Clip
-from skelkit.data.fixed_point import SCORE_LEVELS, Grid, decode_scores, encode_scores
+from skelkit.data.fixed_point import SCORE_LEVELS, Grid, decode_scores, encode_scores, joints_found
 from skelkit.errors import ShardError
 from skelkit.structures import Float32, Float64, Int64, Skeleton, SkeletonSequence, Tracks
 
@@ -127,7 +127,7 @@ class Encoded:
             yield self._rows(self._order[start : start + PIECE])
 
     def _check_scores(self, rows: slice) -> None:
-        found = np.isfinite(self._tracks.keypoints[rows]).all(axis=-1)
+        found = joints_found(self._tracks.keypoints[rows])
         scores = self._tracks.scores[rows][found]
         levels = np.rint(scores * SCORE_LEVELS)
         if not ((levels >= 0) & (levels <= SCORE_LEVELS)).all():

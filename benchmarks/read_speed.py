@@ -1,0 +1,293 @@
+"""Clips read at random: our dataset, a mapped array of all clips, and a pyskl-style pickle in memory.
+
+Every store gives the same: two people, 300 frames, 17 joints as x, y, score in float32. Rates are clips per
+second of all processes together, warm (files in the page cache) and cold (dropped from it before each run,
+every clip read once). Then the same where the machine keeps fewer gigabytes in its page cache than 142,000
+clips take: that share of each file is in the cache, the rest is not. Memory is what processes hold beyond
+their imports: shared pages counted once, pages of mapped files apart (the system may take those back).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing as mp
+import os
+import pickle
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from skelkit.data import DatasetWriter
+from skelkit.data.dataset import DatasetReader
+from skelkit.skeletons import POSETICS17
+from skelkit.structures import Float32, Tracks
+
+PEOPLE, FRAMES, JOINTS = 2, 300, 17
+POSETICS = 142_000
+"""Clips of the real thing."""
+STORES = ("skelkit", "npy, mapped", "pickle, in memory")
+
+
+def clip(number: int) -> Tracks:
+    """Smooth motion with a pixel of noise; people who leave and come back, joints that are not found."""
+    rng = np.random.default_rng(number)
+    present = np.zeros((PEOPLE, FRAMES), bool)
+    for m in range(1 + (rng.random() < 0.25)):
+        share = rng.uniform(0.5, 0.9) if m == 0 else rng.uniform(0.1, 0.6)
+        start = rng.integers(0, int(FRAMES * (1 - share)) + 1)
+        present[m, start : start + int(FRAMES * share)] = True
+        for gap in rng.integers(0, FRAMES, rng.integers(0, 5)):
+            present[m, gap : gap + 5] = False
+    step, person = np.nonzero(present.T)
+    time_s = step[:, None, None] / 30
+    shape = (PEOPLE, JOINTS, 2)
+    swing = rng.uniform(5, 40, shape)[person] * np.sin(
+        2 * np.pi * rng.uniform(0.2, 1.5, shape)[person] * time_s + rng.uniform(0, 6, shape)[person]
+    )
+    body = rng.uniform(200, 900, (PEOPLE, 1, 2))[person] + rng.normal(0, 60, shape)[person]
+    points = (body + swing + 40 * np.sin(time_s) + rng.normal(0, 1, swing.shape)).astype(np.float32)
+    points[rng.random(points.shape[:2]) < 0.05] = np.nan
+    points[:, 0] = body[:, 0]
+    scores = np.clip(rng.normal(0.8, 0.1, points.shape[:2]), 0, 1).astype(np.float32)
+    scores[np.isnan(points[..., 0])] = 0
+    return Tracks(
+        skeleton=POSETICS17,
+        person=person,
+        step=step,
+        keypoints=points,
+        scores=scores,
+        confidence=scores.mean(axis=1),
+        track_ids=np.arange(PEOPLE),
+        frame_indices=np.arange(FRAMES),
+        pts_s=np.arange(FRAMES) / 30,
+        video_id=f"clip{number:06d}",
+        fps=30.0,
+        image_size=(720, 1280),
+        sources=("made",),
+        label="walking",
+    )
+
+
+def make(folder: Path, clips: int) -> int:
+    """The three stores; returns the number of poses."""
+    dense = np.lib.format.open_memmap(
+        folder / "dense.npy", "w+", np.float32, (clips, 3, FRAMES, JOINTS, PEOPLE)
+    )
+    annotations: list[dict[str, Any]] = []
+    poses = 0
+    with DatasetWriter(folder / "dataset", name="made", skeleton=POSETICS17, recipe={}) as writer:
+        for number in range(clips):
+            tracks = clip(number)
+            poses += len(tracks)
+            writer.write(tracks)
+            sequence = tracks.to_sequence()
+            points = np.nan_to_num(sequence.keypoints)
+            dense[number, :2], dense[number, 2] = (
+                points.transpose(3, 1, 2, 0),
+                sequence.scores.T.swapaxes(0, 1),
+            )
+            annotations.append(
+                {
+                    "frame_dir": tracks.video_id,
+                    "label": 0,
+                    "img_shape": (720, 1280),
+                    "original_shape": (720, 1280),
+                    "total_frames": FRAMES,
+                    "keypoint": points.astype(np.float16),
+                    "keypoint_score": sequence.scores.astype(np.float16),
+                }
+            )
+    dense.flush()
+    split = {"train": [a["frame_dir"] for a in annotations]}
+    with (folder / "pyskl.pkl").open("wb") as file:
+        pickle.dump({"split": split, "annotations": annotations}, file)
+    os.sync()
+    return poses
+
+
+def open_ours(folder: Path) -> Callable[[int], Float32 | tuple[Float32, Float32]]:
+    reader = DatasetReader(folder / "dataset")
+
+    def read(number: int) -> tuple[Float32, Float32]:
+        found = reader.poses(number).dense(PEOPLE)
+        return found.keypoints, found.scores
+
+    return read
+
+
+def open_dense(folder: Path) -> Callable[[int], Float32]:
+    dense = np.load(folder / "dense.npy", mmap_mode="r")
+    return lambda number: np.array(dense[number])
+
+
+def open_pickle(folder: Path) -> Callable[[int], Float32]:
+    with (folder / "pyskl.pkl").open("rb") as file:
+        annotations = pickle.load(file)["annotations"]  # made above
+
+    def read(number: int) -> Float32:
+        found = annotations[number]
+        out = np.empty((PEOPLE, FRAMES, JOINTS, 3), np.float32)
+        out[..., :2], out[..., 2] = found["keypoint"], found["keypoint_score"]
+        return out
+
+    return read
+
+
+OPEN: dict[str, Callable[[Path], Callable[[int], Any]]] = dict(
+    zip(STORES, (open_ours, open_dense, open_pickle), strict=True)
+)
+
+
+def files(folder: Path, store: str) -> list[Path]:
+    if store == "skelkit":
+        return [p for p in (folder / "dataset").iterdir() if p.suffix != ".csv"]
+    return [folder / ("pyskl.pkl" if store.startswith("pickle") else "dense.npy")]
+
+
+def set_cached(path: Path, share: float) -> None:
+    """Drop a file from the page cache, then bring the first share of it back."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        left = int(share * os.fstat(fd).st_size)
+        while left > 0:
+            left -= len(os.read(fd, min(left, 2**22))) or left
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Megabytes of a process, shared pages in parts."""
+
+    own: float
+    mapped: float
+
+    @classmethod
+    def now(cls) -> Held:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+        sizes = {line.split(":")[0]: int(line.split()[1]) / 1e3 for line in lines}
+        return cls(own=sizes["Pss_Anon"], mapped=sizes["Pss_File"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    per_s: float
+    open_ms: float
+    own_mb: float
+    mapped_mb: float
+
+
+def work(read: Callable[[int], Any], order: Any, start: Barrier, done: Barrier, results: Any) -> None:
+    read(int(order[0]))
+    start.wait()
+    begin = time.perf_counter()
+    for number in order.tolist():
+        read(number)
+    seconds = time.perf_counter() - begin
+    done.wait()
+    results.put((seconds, Held.now()))
+
+
+def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) -> None:
+    """In a process of its own: open, fork the workers, read."""
+    before = Held.now()
+    begin = time.perf_counter()
+    read = OPEN[store](folder)
+    open_ms = (time.perf_counter() - begin) * 1e3
+    context = mp.get_context("fork")
+    results, start, done = context.Queue(), context.Barrier(workers), context.Barrier(workers)
+    processes = [context.Process(target=work, args=(read, o, start, done, results)) for o in orders]
+    for process in processes:
+        process.start()
+    found = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    held = [h for _, h in found]
+    answer.put(
+        Result(
+            per_s=sum(map(len, orders)) / max(seconds for seconds, _ in found),
+            open_ms=open_ms,
+            # The imports are shared with the parent, which holds its part of them too.
+            own_mb=max(sum(h.own for h in held) - before.own * workers / (workers + 1), 0),
+            mapped_mb=max(sum(h.mapped for h in held) - before.mapped * workers / (workers + 1), 0),
+        )
+    )
+
+
+def measure(store: str, folder: Path, clips: int, workers: int, *, reads: int, cached: float) -> Result:
+    for path in files(folder, store):
+        set_cached(path, cached)
+    order = np.random.default_rng(0).permutation(clips)
+    order = np.resize(order, reads) if cached == 1 else order[: min(reads, clips)]
+    context = mp.get_context("spawn")
+    answer = context.Queue()
+    process = context.Process(
+        target=run, args=(store, folder, workers, np.array_split(order, workers), answer)
+    )
+    process.start()
+    result: Result = answer.get()
+    process.join()
+    return result
+
+
+def rows(folder: Path, clips: int, reads: int) -> Iterator[tuple[str, ...]]:
+    for store in STORES:
+        megabytes = sum(p.stat().st_size for p in files(folder, store)) / 1e6
+        cells = [store, f"{megabytes / clips * 1e3:.1f}", f"{megabytes / clips * POSETICS / 1e3:.2f}"]
+        warm = [measure(store, folder, clips, n, reads=reads, cached=1) for n in (1, 2)]
+        cells.append(f"{warm[0].open_ms:.0f}")
+        cells += [f"{r.per_s:,.0f}" for r in warm]
+        if store.startswith("pickle"):
+            cells += ["", ""]
+        else:
+            cold = [measure(store, folder, clips, n, reads=1000, cached=0) for n in (1, 2)]
+            cells += [f"{r.per_s:,.0f}" for r in cold]
+        cells += [f"{r.own_mb:.0f} + {r.mapped_mb:.0f}" for r in warm]
+        yield tuple(cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=3000)
+    parser.add_argument("--reads", type=int, default=20_000)
+    parser.add_argument("--cache-gb", type=float, nargs="*", default=[4, 8, 12, 16])
+    parser.add_argument("--folder", type=Path, help="where the stores are made; kept if given")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        if not (folder / "pyskl.pkl").exists():
+            poses = make(folder, args.clips)
+            print(f"{args.clips:,} clips, {poses / args.clips:.0f} poses each")
+        print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        names = ["store", "kB per clip", f"GB for {POSETICS:,}", "open, ms", "warm, 1", "warm, 2"]
+        table = Table(*names, "cold, 1", "cold, 2", "MB, 1", "MB, 2")
+        for row in rows(folder, args.clips, args.reads):
+            table.add_row(*row)
+        Console(width=140).print(table)
+
+        table = Table("page cache, GB", *(f"{s}, {n}" for s in STORES[:2] for n in (1, 2)))
+        for gigabytes in args.cache_gb:
+            cells = []
+            for store in STORES[:2]:
+                size = sum(p.stat().st_size for p in files(folder, store)) / args.clips * POSETICS / 1e9
+                share = min(1.0, gigabytes / size)
+                for workers in (1, 2):
+                    result = measure(store, folder, args.clips, workers, reads=1000, cached=share)
+                    cells.append(f"{result.per_s:,.0f}")
+            table.add_row(f"{gigabytes:g}", *cells)
+        Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Poses read by their place in the file equal those read through HDF5."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_samples import PAIR, random_sequence, sequence_of, sequences
+
+from skelkit.data import Clip, DatasetWriter, ShardReader, ShardWriter, empty_sequence, write_clip_file
+from skelkit.data import dataset as dataset_module
+from skelkit.data.dataset import DatasetReader
+from skelkit.data.layout import JOINT_CHUNK
+from skelkit.data.pose_table import DensePoses
+from skelkit.errors import ShardError
+from skelkit.skeletons import COCO17, POSETICS17
+from skelkit.structures import SkeletonSequence
+
+
+def assert_equal(dense: DensePoses, sequence: SkeletonSequence) -> None:
+    np.testing.assert_array_equal(dense.keypoints, np.nan_to_num(sequence.keypoints))
+    np.testing.assert_array_equal(dense.visible, np.isfinite(sequence.keypoints).all(axis=-1))
+    np.testing.assert_array_equal(dense.scores, sequence.scores)
+    assert dense.keypoints.dtype == dense.scores.dtype == np.float32
+
+
+@settings(deadline=None, max_examples=40)
+@given(put=sequences())
+def test_any_clip(tmp_path_factory: pytest.TempPathFactory, put: SkeletonSequence) -> None:
+    path = tmp_path_factory.mktemp("shard") / "one.h5"
+    write_clip_file(path, sequence=put, skeleton=PAIR, recipe={})
+    with ShardReader(path) as reader:
+        rows = reader.poses(0)
+        assert_equal(rows.dense(), reader[0])
+        assert rows.image_size == put.image_size
+        assert rows.num_frames == put.num_frames
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of all kinds, of more rows than a chunk has, and of none."""
+    path = tmp_path_factory.mktemp("shard") / "a.h5"
+    with ShardWriter(path, skeleton=COCO17, recipe={}) as writer:
+        for seed, frames in enumerate((40, 5 * JOINT_CHUNK, 0, 3, JOINT_CHUNK, 200, 5, 90)):
+            writer.write(random_sequence(seed, people=seed % 4, frames=frames))
+            times = np.arange(4.0)
+            nobody = empty_sequence(COCO17, video_id=f"n{seed}", frame_indices=np.arange(4), pts_s=times)
+            writer.write(nobody)
+    return path
+
+
+def test_clips_in_any_order(shard: Path) -> None:
+    with ShardReader(shard) as reader:
+        for index in np.random.default_rng(0).permutation(len(reader)).tolist():
+            assert_equal(reader.poses(index).dense(), reader[index])
+        with pytest.raises(IndexError):
+            reader.poses(len(reader))
+
+
+def test_columns_that_lie_apart_are_read_all_the_same(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skelkit.data.pose_table._GAP", -(2**40))
+    test_clips_in_any_order(shard)
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=30)
+def test_some_people_in_some_order_and_nobody_beside_them(shard: Path, data: st.DataObject) -> None:
+    with ShardReader(shard) as reader:
+        index = data.draw(st.integers(0, len(reader) - 1))
+        sequence, rows = reader[index], reader.poses(index)
+        people = data.draw(st.permutations(range(sequence.num_people)))
+        people = people[: data.draw(st.integers(0, len(people)))]
+        chosen = rows.select(np.asarray(people, np.int64))
+        padded = chosen.dense(len(people) + 2)
+        for m, person in enumerate(people):
+            np.testing.assert_array_equal(padded.keypoints[m], np.nan_to_num(sequence.keypoints[person]))
+            np.testing.assert_array_equal(padded.scores[m], sequence.scores[person])
+        assert padded.keypoints.shape == (len(people) + 2, *sequence.keypoints.shape[1:])
+        assert not padded.visible[len(people) :].any()
+        assert not padded.keypoints[len(people) :].any()
+
+
+def test_three_dimensions(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).uniform(-3, 3, (2, 4, 17, 3)).astype(np.float32)
+    sequence = sequence_of(points, np.ones((2, 4, 17), np.float32), skeleton=POSETICS17)
+    with ShardWriter(
+        tmp_path / "a.h5", skeleton=POSETICS17, recipe={}, dimensions=3, coordinate_unit="m"
+    ) as writer:
+        writer.write(sequence)
+    with ShardReader(tmp_path / "a.h5") as reader:
+        assert_equal(reader.poses(0).dense(), reader[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value"),
+    [("poses/frame", 1, 0), ("poses/frame", 3, 4000), ("poses/track", 5, 77), ("clips/num_people", 0, 9)],
+)
+def test_columns_that_contradict_each_other_are_damage(
+    tmp_path: Path, column: str, row: int, value: int
+) -> None:
+    with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
+        writer.write(random_sequence(1, people=2))
+    with h5py.File(tmp_path / "a.h5", "r+") as h5:
+        h5[column][row] = value
+    with ShardReader(tmp_path / "a.h5") as reader, pytest.raises(ShardError, match="damaged"):
+        reader.poses(0)
+
+
+def test_a_file_cut_while_it_is_open_is_damage(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
+        writer.write(random_sequence(1, people=2))
+    with ShardReader(tmp_path / "a.h5") as reader:
+        reader.poses(0)
+        os.truncate(tmp_path / "a.h5", 4000)
+        with pytest.raises(ShardError, match="damaged"):
+            reader.poses(0)
+
+
+# Datasets
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of several shards."""
+    path = tmp_path_factory.mktemp("datasets") / "ds"
+    with DatasetWriter(path, name="tiny", skeleton=COCO17, recipe={}, target_mb=0.04) as writer:
+        for seed in range(60):
+            sequence = random_sequence(seed, people=seed % 3)
+            writer.write(sequence, Clip.of(sequence, split="val" if seed % 3 else "train"))
+    return path
+
+
+def test_a_dataset_keeps_few_shards_open(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_module, "_MAX_OPEN", 1)
+    with DatasetReader(folder) as reader:
+        assert len(reader.info.shards) > 2
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for index in np.random.default_rng(0).permutation(len(reader)).tolist():
+            assert_equal(reader.poses(index).dense(), reader[index])
+            assert reader.clip(index).video_id == reader.column("video_id")[index]
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def poses_of(reader: DatasetReader, answers: Any) -> None:
+    answers.put([reader.poses(i).dense().keypoints.sum() for i in range(len(reader))])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_dataset_in_other_processes(folder: Path, method: str) -> None:
+    reader = DatasetReader(folder)
+    expected = [reader.poses(i).dense().keypoints.sum() for i in range(len(reader))]
+    assert len(pickle.dumps(reader)) < 1000
+    context = multiprocessing.get_context(method)
+    answers = context.Queue()
+    children = [context.Process(target=poses_of, args=(reader, answers)) for _ in range(2)]
+    for child in children:
+        child.start()
+    assert [answers.get(timeout=60) for _ in children] == [expected, expected]
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert [reader.poses(i).dense().keypoints.sum() for i in range(len(reader))] == expected
