@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ class Chart:
         data = io.BytesIO()
         with style():
             self.figure.suptitle(self.title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-            self.figure.savefig(data, format="png", dpi=150)
+            self._save(data, format="png", dpi=150)
             self.figure.suptitle("")
         return data.getvalue()
 
@@ -70,7 +71,7 @@ class Chart:
         """For a page that defines the colours of `PAGE` as CSS variables: without title and own styles."""
         data = io.StringIO()
         with style(**{"svg.hashsalt": self.name}):
-            self.figure.savefig(data, format="svg", transparent=True, metadata={"Date": None})
+            self._save(data, format="svg", transparent=True, metadata={"Date": None})
         text = data.getvalue()
         text = text[text.index("<svg") :]
         for clutter in _CLUTTER:
@@ -80,6 +81,12 @@ class Chart:
         for role, (light, _) in PAGE.items():
             text = text.replace(light, f"var(--{role})")
         return Markup(text.replace("xlink:href", "href"))  # matplotlib escapes what is text
+
+    def _save(self, data: io.BytesIO | io.StringIO, **how: Any) -> None:
+        with warnings.catch_warnings():
+            # Names in other scripts become boxes in pictures; in pages the browser has letters for them.
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
+            self.figure.savefig(data, **how)
 
 
 def style(**more: Any) -> AbstractContextManager[None]:

@@ -48,7 +48,7 @@ def histograms(facts: DatasetFacts, pose_confidence: Column) -> list[Chart]:
 
 def class_sizes(facts: DatasetFacts, classes: Sequence[ClassRow]) -> Chart:
     """Clips of every class by split, from the largest to the smallest."""
-    sizes = np.array([row.by_split for row in classes], float).reshape(len(classes), -1)
+    sizes = np.array([row.by_split for row in classes], float).reshape(len(classes), len(facts.splits))
     edges = np.arange(len(sizes) + 1, dtype=np.float64) + 0.5
     with style():
         figure, axes = new_figure((12.5, 2.4))
@@ -114,7 +114,7 @@ def heatmap(names: Sequence[str], shares: Float64, joints: Sequence[str]) -> Cha
         joints: K names.
     """
     with style(**{"font.size": _SMALL}):
-        figure, axes = new_figure((2.6 + 0.3 * len(joints), 2.1 + 0.15 * max(1, len(names))))
+        figure, axes = new_figure((4.2 + 0.3 * len(joints), 2.1 + 0.15 * max(1, len(names))))
         image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", cmap="viridis")
         axes.set_xticks(range(len(joints)), joints, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), [drawn(name) for name in names])

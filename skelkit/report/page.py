@@ -197,8 +197,8 @@ def _size(count: int) -> str:
     return f"{value:.3g} {unit}"
 
 
-def _name(text: str) -> Markup:
+def _name(text: str, none: str = "no label") -> Markup:
     """A name of any length and direction of writing, or a note that there is none."""
-    return (
-        Markup("<bdi>{}</bdi>").format(shortened(text, _LONGEST_NAME)) if text else Markup("<i>no label</i>")
-    )
+    if not text:
+        return Markup("<i>{}</i>").format(none)
+    return Markup("<bdi>{}</bdi>").format(shortened(text, _LONGEST_NAME))

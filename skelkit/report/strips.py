@@ -90,7 +90,9 @@ def _near(points: Float32) -> Float32:
     """(M, S, K, 2) without the few joints that lie far from all others: they would make people tiny."""
     points = np.where(np.isfinite(points).all(axis=-1, keepdims=True), points, np.float32(np.nan))
     away = np.abs(points - np.nanmedian(points, axis=(0, 2), keepdims=True)).max(axis=-1)
-    far = away > _STRAY * np.nanpercentile(away, 97)
+    limit = _STRAY * np.nanpercentile(away, 97)
+    others = (away <= limit).any(axis=(0, 2))
+    far = (away > limit) & others[:, None]
     return np.where(far[..., None], np.float32(np.nan), points)
 
 
