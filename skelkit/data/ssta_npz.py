@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from skelkit.data.formats.files import read_npz, reading
 from skelkit.errors import InputError, OutputError
 from skelkit.structures import Float32
 
@@ -33,25 +33,17 @@ def read_ssta_npz(path: str | os.PathLike[str], *, zero_is_missing: bool = True)
     Raises:
         InputError: no such file, not an npz file, or no ``kpts`` of that shape in it.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:  # an npy file gives a bare array: TypeError
-            if KEY not in file.files:
-                names = ", ".join(file.files) or "none"
-                raise InputError(
-                    f"{path}: expected an SST-A npz with the array {KEY!r}, got {names}", path=path
-                )
-            keypoints = file[KEY]
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, TypeError) as error:
-        raise InputError(
-            f"{path}: expected an SST-A npz file, got something numpy cannot read ({error})", path=path
-        ) from error
-    if keypoints.ndim != 3 or keypoints.shape[-1] != 2 or not np.issubdtype(keypoints.dtype, np.number):
+    expected = f"an SST-A npz file with the array {KEY!r}"
+    with reading(path, expected):
+        keypoints = read_npz(Path(path), (KEY,), expected)[KEY]
+    if keypoints.ndim != 3 or keypoints.shape[-1] != 2 or keypoints.dtype.kind not in "fiu":
         raise InputError(
             f"{path}: expected {KEY!r} to hold numbers of shape (frames, joints, 2), "
             f"got {keypoints.dtype} {keypoints.shape}",
             path=path,
         )
-    keypoints = keypoints.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        keypoints = keypoints.astype(np.float32)
     if zero_is_missing:
         keypoints[(keypoints == 0).all(axis=-1)] = np.nan
     return np.asarray(keypoints)

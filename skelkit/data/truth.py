@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from skelkit.data.formats.files import read_npz
+from skelkit.data.formats.ntu import COLOUR, PICTURE, parse
 from skelkit.data.ssta_npz import KEY, read_ssta_npz
 from skelkit.errors import ConfigError, InputError
 from skelkit.geometry import extents
@@ -26,10 +27,6 @@ from skelkit.structures import Bool, Float32, Int64, Poses, Skeleton
 
 FORMATS = ("coco", "lsp", "ntu", "ssta")
 
-_NTU_SIZE = (1080, 1920)
-_NTU_BODY = 10  # numbers that describe a body, before its joints
-_NTU_JOINT = 12  # x y z depthX depthY colorX colorY qw qx qy qz state
-_COLOUR = slice(5, 7)
 _OTHER_NAMES = {"head_bottom": "neck", "top_head": "head_top"}
 """Joints that COCO-like files call otherwise (PoseTrack, CrowdPose)."""
 
@@ -84,7 +81,7 @@ def _guess(path: Path) -> str:
     if ".json" in extensions and not folder:
         return "coco"
     if ".npz" in extensions:
-        return "ssta" if folder or _arrays(path, (KEY,)) else "lsp"
+        return "ssta" if folder or read_npz(path, (KEY,), "an npz file") else "lsp"
     raise ConfigError(
         f"expected ground truth as .json (COCO), .npz (LSP or SST-A) or .skeleton (NTU), got {path}; "
         "try --format"
@@ -185,7 +182,7 @@ def _not_coco(path: Path, error: Exception) -> InputError:
 
 
 def _read_lsp(path: Path) -> Truth:
-    arrays = _arrays(path, ("joints", "names", "joint_order", "image_size_wh"))
+    arrays = read_npz(path, ("joints", "names", "joint_order", "image_size_wh"), "an npz file")
     joints, names = arrays.get("joints"), arrays.get("names")
     order = tuple(str(j) for j in arrays.get("joint_order", LSP14.joints))
     wanted = None if names is None else (len(names), len(order), 3)
@@ -206,24 +203,13 @@ def _read_lsp(path: Path) -> Truth:
     return {PurePosixPath(str(name)).stem: partial(picture, i) for i, name in enumerate(names)}
 
 
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
-    """These arrays of an npz file, as far as it has them."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: expected an npz file, got something numpy cannot read ({error})", path=path
-        ) from error
-
-
 # NTU RGB+D
 
 
 def _read_ntu(path: Path) -> TrueClip:
     """Colour coordinates of every body; joints that the camera did not track (state 0) are missing."""
     try:
-        frames, joints = _ntu_bodies(path.read_text("ascii").split())
+        bodies = parse(path.read_text("ascii"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}", path=path) from error
     except (ValueError, IndexError) as error:
@@ -232,27 +218,9 @@ def _read_ntu(path: Path) -> TrueClip:
             f"something else, or the file is cut short ({error})",
             path=path,
         ) from error
-    colour = joints[..., _COLOUR]
-    tracked = np.isfinite(colour).all(axis=-1) & (joints[..., -1] > 0)
-    return _clip(NTU25, frames, colour, tracked, size=_NTU_SIZE)
-
-
-def _ntu_bodies(words: list[str]) -> tuple[Int64, Float32]:
-    """(P,) frame and (P, 25, 12) joints of every body."""
-    k = NTU25.num_joints
-    frames: list[int] = []
-    bodies = [np.zeros((0, k, _NTU_JOINT), np.float32)]
-    at = 1
-    for frame in range(int(words[0])):
-        count, at = int(words[at]), at + 1
-        for _ in range(count):
-            start = at + _NTU_BODY + 1
-            if int(words[start - 1]) != k:
-                raise ValueError(f"{words[start - 1]} joints")
-            at = start + k * _NTU_JOINT
-            bodies.append(np.asarray(words[start:at], np.float32).reshape(1, k, _NTU_JOINT))
-            frames.append(frame)
-    return np.asarray(frames, np.int64), np.concatenate(bodies)
+    colour = bodies.joints[..., COLOUR]
+    tracked = np.isfinite(colour).all(axis=-1) & (bodies.joints[..., -1] > 0)
+    return _clip(NTU25, bodies.frames, colour, tracked, size=PICTURE)
 
 
 # SST-A

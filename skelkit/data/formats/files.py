@@ -47,7 +47,9 @@ def reading(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", path=path) from error
+        raise InputError(
+            f"cannot read {path}, expected {expected}: {error.strerror or error}", path=path
+        ) from error
     except _DAMAGE as error:
         raise InputError(
             f"{path}: expected {expected}, got something else, or it is damaged "

@@ -21,9 +21,10 @@ from skelkit.data.formats.files import files_below, reading
 from skelkit.data.formats.label_files import read_labels
 from skelkit.data.formats.making import Known
 from skelkit.data.formats.naming import safe_path
+from skelkit.skeletons import SKELETONS
 
 TABLE = "clips.csv"
-COLUMNS = ("file", "video_id", "label", "label_index", "split", "width", "height", "fps")
+COLUMNS = ("file", "video_id", "label", "label_index", "split", "width", "height", "fps", "joints")
 LABEL_TABLE = "_label.json"
 """Ends the name of a table of labels, after the name of its folder: ``kinetics_train_label.json``."""
 
@@ -113,6 +114,7 @@ def _known(row: dict[str, str], path: Path) -> Known:
         label=row["label"],
         label_index=int(row["label_index"]),
         split=row["split"],
+        joints=SKELETONS.get(row["joints"]),
     )
 
 
@@ -129,10 +131,11 @@ class ClipFiles:
         self._table = csv.writer(self._file, lineterminator="\n")
         self._table.writerow(COLUMNS)
 
-    def line(self, clip: Clip, file: str, *, video_id: str | None = None) -> None:
-        """The line of a clip in the table."""
+    def line(self, clip: Clip, file: str, *, video_id: str | None = None, joints: str = "") -> None:
+        """The line of a clip in the table; `joints` where the format leaves the joint set open."""
         named = clip.video_id if video_id is None else video_id
         values = (file, named, clip.label, clip.label_index, clip.split, clip.width, clip.height, clip.fps)
+        values = (*values, joints)
         self._table.writerow([plain_text(v) if isinstance(v, str) else v for v in values])
 
     def path(self, clip: Clip, file: str, *, video_id: str | None = None) -> Path:

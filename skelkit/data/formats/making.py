@@ -42,6 +42,7 @@ class Known:
     label_index: int = -1
     split: str = ""
     detail: str = ""
+    joints: Skeleton | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

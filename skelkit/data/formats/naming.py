@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 
-_SAFE = re.compile(r"[\w(][\w .,()@+=-]*")
+_SAFE = re.compile(r"[\w(-][\w .,()@+=-]*")
 _MAX_BYTES = 120
 
 

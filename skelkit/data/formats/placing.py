@@ -10,8 +10,8 @@ import numpy as np
 from skelkit.data.clip import Clip
 from skelkit.structures import Float32, SkeletonSequence, Tracks
 
-LEAST_SCORE = 1 / 512
-"""Of a joint that was seen: others take 0 for missing. Half a step of our own scores."""
+LEAST_SCORE = 1 / 1024
+"""Of a joint that was seen: others take 0 for missing. A quarter of a step of our own scores."""
 
 
 def zeros_for_missing(points: Float32, nudge: float) -> Float32:

@@ -26,12 +26,15 @@ from skelkit.data.formats.label_files import read_labels
 from skelkit.data.formats.making import Known, from_arrays, or_failed, usual_skeleton, whole_number
 from skelkit.data.formats.pickle_reading import read_pickle
 from skelkit.data.formats.placing import visible_scores
+from skelkit.skeletons import SKELETONS
 from skelkit.structures import Tracks
 
 LABEL_MAP = ".label_map.txt"
 """Takes the place of ``.pkl`` in the name of the file with the label names, a line each."""
 
 _EXPECTED = "a pyskl pickle (annotations with frame_dir, keypoint, total_frames ...)"
+_JOINTS = "skeleton"
+"""Ours: the name of the joint set. Other readers pass over it."""
 _HALF_EXACT = 1024
 """From here on float16 knows whole pixels only."""
 
@@ -62,14 +65,16 @@ def _read_file(path: Path, options: ReadOptions) -> Iterator[Item]:
     beside = path.with_name(path.name.removesuffix(".pkl") + LABEL_MAP)
     if not options.labels.names and beside.is_file():
         options = replace(options, labels=replace(options.labels, names=read_labels(beside).names))
-    if listed:
-        options = replace(options, splits=())  # they have done their work
+    if isinstance(content, dict) and options.joints is None:
+        options = replace(options, joints=SKELETONS.get(str(content.get(_JOINTS))))
+    chosen = bool(listed and options.splits)
+    options = replace(options, splits=() if listed else options.splits)  # they have done their work
     for number in range(len(annotations)):
         annotation, annotations[number] = annotations[number], None  # memory can go clip by clip
         name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
         if not isinstance(name, str) or not name:
             name = f"{path.stem}:{number}"
-        if name not in options.skip and (name in split_of or not listed or not options.splits):
+        if name not in options.skip and (name in split_of or not chosen):
             known = Known(source=path, sha256=digest, split=split_of.get(name, ""))
             yield or_failed(name, path, partial(_clip, name, annotation, known, options))
 
@@ -103,7 +108,7 @@ def write(clips: Iterable[tuple[Clip, Tracks]], dest: Path, options: WriteOption
     A clip without a label has -1. Plain `pickle.load` reads it, with numpy 1 and 2.
     """
     splits: dict[str, list[str]] = {}
-    coarse = 0
+    coarse, joints = 0, ""
     try:
         with dest.open("xb") as file:
             file.write(pickle.START + pickle.EMPTY_DICT + pickle.MARK)
@@ -114,7 +119,9 @@ def write(clips: Iterable[tuple[Clip, Tracks]], dest: Path, options: WriteOption
                 if clip.split:
                     splits.setdefault(clip.split, []).append(annotation["frame_dir"])
                 file.write(pickle.piece(annotation))
+                joints = tracks.skeleton.name
             file.write(pickle.APPENDS + pickle.piece("split") + pickle.piece(splits))
+            file.write(pickle.piece(_JOINTS) + pickle.piece(joints))
             file.write(pickle.SETITEMS + pickle.STOP)
         if options.label_names:
             lines = [" ".join(plain_text(name).split()) + "\n" for name in options.label_names]

@@ -82,9 +82,10 @@ def _clip(
     label, known = facts
     with reading(known.source, _EXPECTED):
         people = values[_CHANNELS[len(values), dimensions]].transpose(3, 1, 2, 0)  # (M, T, V, C)
-        if len(values) == 5 and options.joints is None:
-            options = replace(options, joints={17: POSETICS17, 25: POSETICS25}.get(people.shape[2]))
-        skeleton = usual_skeleton(people.shape[2], dimensions, options)
+        joints = options.joints or known.joints
+        if len(values) == 5 and joints is None:
+            joints = {17: POSETICS17, 25: POSETICS25}.get(people.shape[2])
+        skeleton = usual_skeleton(people.shape[2], dimensions, replace(options, joints=joints))
         points, seen = _without_filling(people)
         return from_arrays(
             video_id,
@@ -127,7 +128,8 @@ def write(clips: Iterable[tuple[Clip, Tracks]], dest: Path, options: WriteOption
                 split = safe_name(clip.split or NO_SPLIT)
                 if split not in splits:
                     splits[split] = _Split(dest, split)
-                files.line(clip, f"{split}{DATA}/{len(splits[split].names)}")
+                file = f"{split}{DATA}/{len(splits[split].names)}"
+                files.line(clip, file, joints=tracks.skeleton.name)
                 splits[split].append(clip, _values(clip, tracks, options))
                 cut += tracks.num_frames > options.frames
                 crowded += len(np.unique(tracks.person)) > options.people
