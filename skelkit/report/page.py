@@ -183,8 +183,9 @@ def _number(value: float, places: int = 0) -> str:
 
 
 def _count(count: int) -> str:
-    """In millions where it is many: room is short."""
-    return _number(count) if count < 10_000_000 else f"{count / 1e6:,.1f} M"
+    """In millions, to three places, where it is many: room is short."""
+    millions = count / 1e6
+    return _number(count) if millions < 1 else f"{millions:,.{2 - sum(millions >= n for n in (10, 100))}f} M"
 
 
 def _size(count: int) -> str:
