@@ -15,6 +15,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -105,8 +106,7 @@ def count_upwards(axes: Axes) -> None:
     """Counts on the y axis."""
     axes.grid(axis="y")
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    whole_numbers(axes.yaxis, 4)
 
 
 def count_sideways(axes: Axes) -> None:
@@ -114,8 +114,13 @@ def count_sideways(axes: Axes) -> None:
     axes.grid(axis="x")
     axes.set_xlim(left=0)
     axes.set_xlabel("clips")
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    whole_numbers(axes.xaxis, 4)
+
+
+def whole_numbers(axis: Axis, most: int) -> None:
+    """Up to this many ticks (and one more), at whole numbers."""
+    axis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.colors import LinearSegmentedColormap
 
-from skelkit.report.charts import Chart, add_legend, count_sideways, count_upwards, new_figure, style
+from skelkit.report.charts import (
+    Chart,
+    add_legend,
+    count_sideways,
+    count_upwards,
+    new_figure,
+    style,
+    whole_numbers,
+)
 from skelkit.report.facts import Column, DatasetFacts
 from skelkit.report.palette import PAGE, SERIES
 from skelkit.report.tables import ClassRow, FilterRow, shortened
@@ -20,6 +28,8 @@ _PER_COLUMN = 80
 """Classes below each other in the picture of all classes."""
 _SMALL = 7.0
 """Points of the letters where there are many names."""
+
+_SHARES = LinearSegmentedColormap.from_list("shares", [PAGE["ground"][0], PAGE["series-0"][0]])
 
 
 def histograms(facts: DatasetFacts, pose_confidence: Column) -> list[Chart]:
@@ -58,7 +68,7 @@ def class_sizes(facts: DatasetFacts, classes: Sequence[ClassRow]) -> Chart:
         count_upwards(axes)
         add_legend(figure, axes)
     middle = np.median(sizes.sum(axis=1)) if len(sizes) else 0
-    caption = f"{len(classes):,} classes, {middle:,.0f} clips in the median class"
+    caption = f"{len(classes):,} classes, median size {middle:,.0f}"
     return Chart(name="class-sizes", title="Sizes of classes", caption=caption, figure=figure)
 
 
@@ -115,7 +125,7 @@ def heatmap(names: Sequence[str], shares: Float64, joints: Sequence[str]) -> Cha
     """
     with style(**{"font.size": _SMALL}):
         figure, axes = new_figure((4.2 + 0.3 * len(joints), 2.1 + 0.15 * max(1, len(names))))
-        image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", cmap="viridis")
+        image = axes.imshow(shares, vmin=0, vmax=1, aspect="auto", cmap=_SHARES)
         axes.set_xticks(range(len(joints)), joints, rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), [drawn(name) for name in names])
         figure.colorbar(image, ax=axes, label="share of poses", pad=0.02)
@@ -155,7 +165,7 @@ def _histogram(
             axes.axvline(gamma, ls=(0, (4, 3)), lw=1.2, color=PAGE["ink"][0], label=f"gamma = {gamma:g}")
         axes.set(xlabel=label, xlim=(edges[0], edges[-1]))
         if whole:
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+            whole_numbers(axes.xaxis, 6)
         count_upwards(axes)
         add_legend(figure, axes)
     places = 0 if whole else 2

@@ -35,8 +35,6 @@ from skelkit.structures import Float32, SkeletonSequence
 
 _MOST_RECIPE = 200_000
 """Characters of the recipe that the page shows."""
-_LONGEST_NAME = 160
-"""Characters of a name that the page shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -198,8 +196,8 @@ def _size(count: int) -> str:
     return f"{value:.3g} {unit}"
 
 
-def _name(text: str, none: str = "no label") -> Markup:
+def _name(text: str, none: str = "no label", longest: int = 160) -> Markup:
     """A name of any length and direction of writing, or a note that there is none."""
     if not text:
         return Markup("<i>{}</i>").format(none)
-    return Markup("<bdi>{}</bdi>").format(shortened(text, _LONGEST_NAME))
+    return Markup("<bdi>{}</bdi>").format(shortened(text, longest))

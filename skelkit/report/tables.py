@@ -159,7 +159,7 @@ def oddities(facts: DatasetFacts, classes: Sequence[ClassRow]) -> list[str]:
     for number, split in enumerate(splits):
         gone = [row.label for row in labelled if row.clips and not row.by_split[number]]
         if gone:
-            found.append(f"Split {split or 'without name'} has no clip of {_names(gone)}.")
+            found.append(f"Split {shortened(split, 40)} has no clip of {_names(gone)}.")
     sizes = [row.clips for row in labelled if row.clips]
     if len(sizes) > 1 and sizes[0] >= 10 * sizes[-1]:
         found.append(

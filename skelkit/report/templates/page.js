@@ -33,7 +33,7 @@ for (const table of document.querySelectorAll("table[data-sort]")) {
       };
       const sign = order === "ascending" ? 1 : -1;
       const rows = [...table.tBodies[0].rows].map((row) => [value(row), row]);
-      rows.sort(([a], [b]) => sign * (numeric ? (a === b ? 0 : a - b) : a.localeCompare(b)));
+      rows.sort(([a], [b]) => sign * (numeric ? (a === b ? 0 : a - b) : a.localeCompare(b, undefined, { numeric: true })));
       table.tBodies[0].append(...rows.map(([, row]) => row));
     });
   });

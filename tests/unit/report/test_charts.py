@@ -97,9 +97,8 @@ def test_all_of_320_classes_are_named_in_the_picture() -> None:
 
 def test_the_heatmap_has_a_cell_for_every_joint() -> None:
     shares = np.array([[0.0, 1.0, np.nan]])
-    shown = picture(heatmap(["train"], shares, ["a", "b", "c"])).astype(int)
-    for colour in ((68, 1, 84), (253, 231, 37)):  # the ends of viridis
-        assert (np.abs(shown - colour).max(axis=-1) < 3).sum() > 20_000
+    chart = heatmap(["train"], shares, ["a", "b", "c"])
+    assert area(chart, "ground") > 20_000 and area(chart, "series-0") > 20_000
 
 
 def test_pyplot_is_not_touched() -> None:
