@@ -68,7 +68,8 @@ def per_class_accuracy(confusion: Int64) -> Float64:
     """
     total = confusion.sum(axis=1)
     out = np.full(len(confusion), np.nan)
-    return np.divide(np.diag(confusion), total, out=out, where=total > 0)
+    np.divide(np.diag(confusion), total, out=out, where=total > 0)
+    return out
 
 
 def mean_class_accuracy(confusion: Int64) -> float:
