@@ -134,8 +134,8 @@ class ClipFiles:
     def line(self, clip: Clip, file: str, *, video_id: str | None = None, joints: str = "") -> None:
         """The line of a clip in the table; `joints` where the format leaves the joint set open."""
         named = clip.video_id if video_id is None else video_id
-        values = (file, named, clip.label, clip.label_index, clip.split, clip.width, clip.height, clip.fps)
-        values = (*values, joints)
+        facts = (clip.label, clip.label_index, clip.split, clip.width, clip.height, clip.fps)
+        values = (file, named, *facts, joints)
         self._table.writerow([plain_text(v) if isinstance(v, str) else v for v in values])
 
     def path(self, clip: Clip, file: str, *, video_id: str | None = None) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from skelkit.data.clip import Clip
 from skelkit.data.formats import FORMATS
 from skelkit.data.formats.base import Format, Item, ReadOptions, WriteOptions
-from skelkit.skeletons import COCO17
+from skelkit.skeletons import COCO17, JHMDB15
 from skelkit.structures import Skeleton, SkeletonSequence, Tracks
 
 LABELS = ("drink water", "wave, (both) hands")
@@ -89,3 +89,33 @@ def same_facts(have: Clip, want: Clip) -> None:
     """The same but for what no format keeps."""
     unkept = {"source": "", "sha256": "", "fps": 0.0}
     assert replace(have, **unkept) == replace(want, **unkept)
+
+
+def skeleton_file(path: Path, frames: list[list[int]]) -> Path:
+    """An NTU file: bodies by frame; a body's number is in its places, joint 3 is not tracked, 4 inferred."""
+    lines = [str(len(frames))]
+    for bodies in frames:
+        lines.append(str(len(bodies)))
+        for body in bodies:
+            lines += [f"7205759403793{body:04d} 0 1 1 1 1 0 0.1 0.2 2", "25"]
+            for joint in range(25):
+                state = {3: 0, 4: 1}.get(joint, 2)
+                lines.append(f"{body}.5 {joint / 10} 3 50 60 {100 * body + joint} {joint}.5 0 0 0 1 {state}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def jhmdb_file(path: Path) -> Path:
+    """Two clips of 3 and 2 frames."""
+    rng = np.random.default_rng(3)
+    order = ["face" if joint == "head" else joint for joint in JHMDB15.joints]
+    np.savez(
+        path,
+        poses=rng.uniform(-1, 1, (5, 15, 2)).astype(np.float32),
+        offsets=np.asarray([0, 3, 5]),
+        labels=np.asarray([1, 0]),
+        label_names=np.asarray(["catch", "wave"]),
+        joint_order=np.asarray(order),
+        clip_uid=np.asarray([12, 7]),
+    )
+    return path
