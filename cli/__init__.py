@@ -11,7 +11,22 @@ import typer
 
 from skelkit._version import __version__
 
-from . import build_posetics, evaluate, experts, export, extract, import_, info, merge, refine, render, report
+from . import (
+    build_posetics,
+    evaluate,
+    experts,
+    export,
+    extract,
+    import_,
+    info,
+    merge,
+    refine,
+    render,
+    report,
+    split,
+    stats,
+    validate,
+)
 from ._errors import report_errors
 
 app = typer.Typer(
@@ -25,7 +40,10 @@ app.command()(extract.extract)
 app.command()(refine.refine)
 app.command("evaluate-poses")(evaluate.evaluate_poses)
 app.command("build-posetics")(build_posetics.build_posetics)
+app.command()(split.split)
 app.command()(merge.merge)
+app.command()(validate.validate)
+app.command()(stats.stats)
 app.command()(info.info)
 app.command("import")(import_.import_)
 app.command()(export.export)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ._errors import one_line
+from ._errors import INTERRUPTED, one_line
 from ._output import stdout
 
 if TYPE_CHECKING:
@@ -37,6 +39,19 @@ Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Start afresh, and replace an existing dataset.", rich_help_panel="Run"),
 ]
+
+
+@contextmanager
+def building() -> Iterator[Display]:
+    """What shows a build's progress; an interrupted build says so."""
+    try:
+        with Display() as display:
+            yield display
+    except KeyboardInterrupt:
+        typer.echo(
+            "skelkit: interrupted; what is finished is kept, the same command goes on from here", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 class Display:

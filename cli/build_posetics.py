@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ._building import Display, Group, Overwrite, Seed, TargetMb, Workers, print_build
-from ._errors import INTERRUPTED
+from ._building import Group, Overwrite, Seed, TargetMb, Workers, building, print_build
 from ._options import AsJson
 
 _FILTERS = "Clips kept"
@@ -145,24 +144,18 @@ def build_posetics(
         "name": name,
         "target_mb": target_mb,
     }
-    try:
+    with building() as display:
         from skelkit.pipelines.build_posetics import build
         from skelkit.pipelines.build_settings import BuildSettings
 
-        with Display() as display:
-            report = build(
-                inputs,
-                output,
-                BuildSettings.of(given, settings),
-                worker_count=workers,
-                overwrite=overwrite,
-                show=display.show,
-            )
-    except KeyboardInterrupt:
-        typer.echo(
-            "skelkit: interrupted; what is finished is kept, the same command goes on from here", err=True
+        report = build(
+            inputs,
+            output,
+            BuildSettings.of(given, settings),
+            worker_count=workers,
+            overwrite=overwrite,
+            show=display.show,
         )
-        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(report.to_json()))
     else:

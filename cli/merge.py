@@ -7,16 +7,28 @@ from typing import Annotated
 
 import typer
 
+from ._building import Workers, building, print_build
+
 
 def merge(
-    output: Annotated[Path, typer.Argument(help="The shard to make (.h5).", show_default=False)],
-    parts: Annotated[
-        list[Path], typer.Argument(help="Shards of the same recipe, in the order wanted.", show_default=False)
+    output: Annotated[
+        Path, typer.Argument(help="The shard (.h5) or the dataset's folder to make.", show_default=False)
     ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing shard.")] = False,
+    parts: Annotated[
+        list[Path],
+        typer.Argument(help="Shards, folders of shards, datasets, in the order wanted.", show_default=False),
+    ],
+    workers: Workers = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
-    """Join the shards of a job array into one."""
-    from skelkit.pipelines.merge import merge as run
+    """Join shards of one recipe (of a job array) into one, or shards and datasets into one dataset."""
+    from skelkit.pipelines.merge import merge as join
+    from skelkit.pipelines.merge import merge_datasets
 
-    done = run(output, parts, overwrite=overwrite)
-    typer.echo(f"{done.num_clips} clips, {done.num_frames} frames, {done.num_rows} poses -> {done.path}")
+    if output.suffix == ".h5":
+        done = join(output, parts, overwrite=overwrite)
+        typer.echo(f"{done.num_clips} clips, {done.num_frames} frames, {done.num_rows} poses -> {done.path}")
+        return
+    with building() as display:
+        report = merge_datasets(output, parts, worker_count=workers, overwrite=overwrite, show=display.show)
+    print_build(report)

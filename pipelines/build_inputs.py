@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from skelkit.data import ShardReader
 from skelkit.data.dataset import INFO_FILE, DatasetInfo
-from skelkit.data.folder import plain_text, sha256_of
+from skelkit.data.folder import DROPPED_COLUMNS, DROPPED_FILE, plain_text, sha256_of
 from skelkit.data.layout import Header
+from skelkit.data.tables import read_csv, read_text
 from skelkit.errors import InputError, ShardError
 
 CLIP_COLUMNS = (
@@ -40,6 +41,8 @@ class Inputs:
     """`CLIP_COLUMNS`, (n,) each."""
     datasets: list[DatasetInfo]
     """Those that inputs are part of."""
+    history: list[dict[str, str]]
+    """Where one dataset is all there is: what was dropped when it was made, a line per clip."""
 
     def __len__(self) -> int:
         """n."""
@@ -120,6 +123,7 @@ def read_inputs(given: Sequence[Path]) -> Inputs:
         clip=np.concatenate([np.arange(count) for count in counts]),
         columns={name: np.concatenate([lot[name] for lot in lots]) for name in CLIP_COLUMNS},
         datasets=datasets,
+        history=_history(given[0]) if len(given) == len(datasets) == 1 else [],
     )
     _check_names(found)
     return found
@@ -135,6 +139,13 @@ def _check_names(inputs: Inputs) -> None:
                 video_id=name,
             )
         seen[name] = i
+
+
+def _history(dataset: Path) -> list[dict[str, str]]:
+    path = dataset / DROPPED_FILE
+    if not path.is_file():
+        return []
+    return [line for _, line in read_csv(read_text(path), str(path), *DROPPED_COLUMNS)]
 
 
 def _digest(path: Path) -> str:

@@ -185,6 +185,7 @@ class _Build:
             bytes_per_row=self._bytes_per_row(header, measured, np.flatnonzero(sieve.kept)),
         )
         files = self._write(shards, header, labelling)
+        earlier = inputs.datasets[0].filters if inputs.history else ()
         info = DatasetInfo(
             name=settings.name,
             skeleton=header.skeleton,
@@ -194,9 +195,10 @@ class _Build:
             shards=tuple(files[name] for name in shards),
             index_sha256=write_index(bench.made, index_of(shards, inputs, measured, labelling)),
             recipe=bench.recipe,
-            filters=tuple(sieve.applied),
+            filters=(*earlier, *sieve.applied),
         )
-        write_csv(bench.made / DROPPED_FILE, DROPPED_COLUMNS, dropped_lines(inputs, labelling, sieve))
+        lines = [*inputs.history, *dropped_lines(inputs, labelling, sieve)]
+        write_csv(bench.made / DROPPED_FILE, DROPPED_COLUMNS, lines)
         write_info(bench.made, info)
         bench.publish()
 
