@@ -1,4 +1,4 @@
-"""Pictures: overlays of skeletons on video."""
+"""Pictures: overlays of skeletons on video, plots, and the report of a dataset (`skelkit.report.page`)."""
 
 from skelkit.report.drawing import PeoplePainter
 from skelkit.report.layout import Grid
