@@ -1,4 +1,4 @@
-"""The small files of a dataset: a row of the index for every clip kept, a line for every clip dropped."""
+"""The small files of a dataset: a row of the index for every clip kept, a line for all that was dropped."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from skelkit.data.filters import Sieve
 from skelkit.data.folder import plain_text
 from skelkit.pipelines.build_inputs import CLIP_COLUMNS, Inputs
 from skelkit.pipelines.build_plan import Labelling
+
+TRIMMED_FILE = "trimmed.csv"
+TRIMMED_COLUMNS = ("video_id", "people_dropped", "poses_dropped")
 
 
 def index_of(
@@ -63,3 +66,10 @@ def dropped_lines(inputs: Inputs, labelling: Labelling, sieve: Sieve) -> list[di
         }
         for i in np.flatnonzero(~sieve.kept).tolist()
     ]
+
+
+def trimmed_lines(inputs: Inputs, measured: Measured, sieve: Sieve) -> list[dict[str, Any]]:
+    """A line for every clip that was kept without some of its people or poses."""
+    trimmed = np.flatnonzero(sieve.kept & (measured.rows_left_out > 0)).tolist()
+    values = inputs.columns["video_id"], measured.people_left_out, measured.rows_left_out
+    return [dict(zip(TRIMMED_COLUMNS, (column[i] for column in values), strict=True)) for i in trimmed]

@@ -30,7 +30,13 @@ from skelkit.data.merging import OpenShards
 from skelkit.data.preparing import Preparation, check_convertible
 from skelkit.errors import ConfigError, SkelkitError
 from skelkit.pipelines import workers
-from skelkit.pipelines.build_index import dropped_lines, index_of
+from skelkit.pipelines.build_index import (
+    TRIMMED_COLUMNS,
+    TRIMMED_FILE,
+    dropped_lines,
+    index_of,
+    trimmed_lines,
+)
 from skelkit.pipelines.build_inputs import Inputs, read_inputs
 from skelkit.pipelines.build_plan import Labelling, choose_shards, label_clips, sift
 from skelkit.pipelines.build_settings import SAME_JOINTS, BuildSettings
@@ -122,6 +128,8 @@ def build(
         KeyboardInterrupt: on SIGINT and SIGTERM; what is finished is kept.
     """
     begin = time.monotonic()
+    if any(output.resolve() in (given.resolve(), *given.resolve().parents) for given in inputs):
+        raise ConfigError(f"expected an output apart from the inputs, got {output}; choose another folder")
     found = read_inputs(inputs)
     wanted = _preparation(found, settings)
     bench = Workbench(output, {"job": job, "settings": settings.recipe(), **found.recipe()})
@@ -199,6 +207,8 @@ class _Build:
         )
         lines = [*inputs.history, *dropped_lines(inputs, labelling, sieve)]
         write_csv(bench.made / DROPPED_FILE, DROPPED_COLUMNS, lines)
+        if settings.max_people or settings.gamma:
+            write_csv(bench.made / TRIMMED_FILE, TRIMMED_COLUMNS, trimmed_lines(inputs, measured, sieve))
         write_info(bench.made, info)
         bench.publish()
 

@@ -90,7 +90,14 @@ class Workbench:
                         path=self.output,
                     ) from None
                 self._begin(afresh=overwrite)
-                yield
+                try:
+                    yield
+                except ConfigError:  # the same call will not succeed: nothing is worth keeping
+                    self.remove()
+                    raise
+                finally:
+                    if not any(path.is_file() for path in self.folder.glob("*/*")):
+                        self.remove()
         except OSError as error:
             raise output_error(error, self.folder) from error
 

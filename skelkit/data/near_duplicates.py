@@ -26,7 +26,7 @@ Float16 = npt.NDArray[np.float16]
 
 MOMENTS = 8
 """Poses that describe a clip."""
-_COMPONENTS = 8
+_COMPONENTS = 16
 _BATCH = 64
 _CHUNK = 8192
 
@@ -96,7 +96,8 @@ def find_duplicates(descriptors: Float16, names: npt.NDArray[np.object_], limit:
         for i, found in zip(open_, near, strict=True):
             if first[i] >= 0:
                 continue
-            later = np.asarray([j for j in found if j > i and first[j] < 0], np.int64)
+            later = np.asarray(found, np.int64)
+            later = later[(later > i) & (first[later] < 0)]
             difference = points[later].astype(np.float32) - points[i].astype(np.float32)
             first[later[np.sqrt((difference**2).mean(axis=1)) <= limit]] = i
     duplicate_of[order[first >= 0]] = order[first[first >= 0]]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import at_once, skelkit
+from command_line import Running, at_once, group_members, skelkit, wait_until
 from made_shards import LABELS, folder_bytes, make_shard, people, run_here
 
 from skelkit.data import ShardReader, ShardWriter
@@ -271,7 +271,10 @@ def test_labels_unknown_to_the_table_are_all_told_before_anything_is_done(
         ConfigError, match=r"'clapping'; did you mean claping.*'making a cake'.*'waving hand'"
     ):
         made(shards, tmp_path / "ds", label_table=str(tmp_path / "table.csv"))
-    assert not (tmp_path / "ds").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["shards", "table.csv"]
+    with pytest.raises(ConfigError, match="got 60 others"):
+        made(shards, tmp_path / "ds", split="ntu60-cs", presence=0, failed=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["shards", "table.csv"]
 
 
 def test_clips_in_no_split_have_a_line(shards: Path, tmp_path: Path) -> None:
@@ -309,6 +312,10 @@ def test_the_other_rules_drop_what_they_say(shards: Path, tmp_path: Path) -> Non
         r for r in made(shards, tmp_path / "ds5", max_people=1).info.filters if r["rule"] == "max_people"
     )
     assert trimmed["people_dropped"] > trimmed["clips_trimmed"] > 0
+    with (tmp_path / "ds5" / "trimmed.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == trimmed["clips_trimmed"]
+    assert sum(int(line["people_dropped"]) for line in lines) == trimmed["people_dropped"]
 
 
 def test_nothing_left_is_told_with_the_reasons(shards: Path, tmp_path: Path) -> None:
@@ -331,6 +338,8 @@ def test_inputs_that_do_not_go_together_are_refused(shards: Path, tmp_path: Path
         build([shards], tmp_path / "x", BuildSettings(joints="halpe26"))
     with pytest.raises(InputError, match="expected a shard"):
         build([tmp_path / "none"], tmp_path / "x", BuildSettings())
+    with pytest.raises(ConfigError, match="apart from the inputs"):
+        build([shards / "part-0.h5"], shards, BuildSettings())
     with pytest.raises(InputError, match="once"):
         build([shards, shards / "part-0.h5"], tmp_path / "x", BuildSettings())
     (shards / "part-2.h5").write_bytes((shards / "part-2.h5").read_bytes()[:4000])
@@ -403,8 +412,15 @@ def test_the_command_says_what_it_did(shards: Path, tmp_path: Path) -> None:
     assert "expected some clips to be left" in none.sentence
 
 
-def test_real_processes_give_the_same_bytes(shards: Path, tmp_path: Path) -> None:
-    reference = made(shards, tmp_path / "reference")
-    done = skelkit("build-posetics", shards, tmp_path / "ds", "--workers", 2, "--json")
-    assert done.json["clips"] == sum(reference.info.splits.values())
+def test_real_processes_killed_in_the_middle_give_the_same_bytes(shards: Path, tmp_path: Path) -> None:
+    made(shards, tmp_path / "reference", target_mb=SMALL)
+    command = ("build-posetics", shards, tmp_path / "ds", "--workers", 2, "--target-mb", SMALL)
+    finished = tmp_path / "ds.building" / "made"
+    with Running(*command, err=tmp_path / "err") as run:
+        wait_until(lambda: [*finished.glob("*.h5")] or run.process.poll() is not None, "a finished shard")
+        run.send(signal.SIGKILL, group=False)
+        run.process.wait()
+        wait_until(lambda: not group_members(run.process.pid), "workers to end with their parent")
+    assert not (tmp_path / "ds").exists()
+    assert skelkit(*command, "--json").json["built"]
     assert folder_bytes(tmp_path / "ds") == folder_bytes(tmp_path / "reference")
