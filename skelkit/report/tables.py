@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,6 +55,8 @@ class FilterRow:
     limit: str
     clips_in: int
     dropped: int
+    trimmed: str = ""
+    """What was left out of clips that stayed, as a sentence."""
 
     @property
     def left(self) -> int:
@@ -120,12 +124,29 @@ def filter_rows(facts: DatasetFacts) -> list[FilterRow]:
     return [
         FilterRow(
             rule=str(rule["rule"]),
-            limit="" if rule.get("limit") is None else str(rule["limit"]),
+            limit=_limit(rule.get("limit")),
             clips_in=int(rule["clips_in"]),
             dropped=int(rule["clips_dropped"]),
+            trimmed=_trimmed(rule),
         )
         for rule in facts.filters
     ]
+
+
+def _limit(limit: Any) -> str:
+    """As people write it: ``dataset.json`` may hold any JSON."""
+    if limit is None or limit is True:
+        return ""
+    return limit if isinstance(limit, str) else json.dumps(limit, ensure_ascii=False)
+
+
+def _trimmed(rule: Mapping[str, Any]) -> str:
+    """Of rules that leave out people or poses."""
+    if not rule.get("clips_trimmed"):
+        return ""
+    counts = {what: int(rule.get(f"{what}_dropped", 0)) for what in ("people", "poses")}
+    left_out = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return f"{left_out} left out of {_clips(int(rule['clips_trimmed']))}."
 
 
 def visibility(facts: DatasetFacts, groups: Column) -> dict[str, Float64]:

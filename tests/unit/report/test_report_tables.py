@@ -100,6 +100,15 @@ def test_filters_keep_their_order() -> None:
     rules = [
         {"rule": "presence", "limit": 0.5, "clips_in": 10, "clips_dropped": 4},
         {"rule": "odd", "limit": None, "clips_in": 6, "clips_dropped": 0},
+        {
+            "rule": "max_people",
+            "limit": {"count": 2},
+            "clips_in": 6,
+            "clips_dropped": 0,
+            "clips_trimmed": 1,
+            "people_dropped": 3,
+            "poses_dropped": 1500,
+        },
     ]
     rows = filter_rows(facts_of(["a"], filters=rules))
     assert [(r.rule, r.limit, r.dropped, r.left) for r in rows] == [
