@@ -111,10 +111,9 @@ def test_filters_keep_their_order() -> None:
         },
     ]
     rows = filter_rows(facts_of(["a"], filters=rules))
-    assert [(r.rule, r.limit, r.dropped, r.left) for r in rows] == [
-        ("presence", "0.5", 4, 6),
-        ("odd", "", 0, 6),
-    ]
+    told = [(r.rule, r.limit, r.dropped, r.left) for r in rows]
+    assert told == [("presence", "0.5", 4, 6), ("odd", "", 0, 6), ("max_people", '{"count": 2}', 0, 6)]
+    assert [r.trimmed for r in rows] == ["", "", "3 people and 1,500 poses left out of 1 clip."]
 
 
 def test_columns_must_fit_each_other() -> None:
