@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from skelkit.cli import app, main
+from skelkit.cli.import_ import FORMAT_NAMES
 from skelkit.data import Clip, ShardReader, ShardWriter, empty_sequence
 from skelkit.data.dataset import DatasetReader
+from skelkit.data.formats import FORMATS
 from skelkit.skeletons import COCO17, LCR13
 from skelkit.structures import SkeletonSequence
 
@@ -194,6 +196,7 @@ def test_existing_outputs(shard: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_wrong_calls(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch RAN'\ntR.")
+    (tmp_path / "nobody.json").write_text("[]")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for arguments in (
@@ -205,6 +208,7 @@ def test_wrong_calls(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("import", "coco", shard, tmp_path / "out.h5", "--joints", "coco"),
         ("import", "coco", shard, tmp_path / "out.h5", "--dimensions", 4),
         ("import", "coco", shard, tmp_path / "out.h5"),  # every clip fails
+        ("import", "coco", tmp_path / "nobody.json", tmp_path / "out.h5", "--split", "a", "--split", "b"),
         ("export", shard, "ntu", tmp_path / "out"),
         ("export", shard, "kinetics-skeleton", tmp_path / "out", "--joints", "lcr13"),
         ("export", shard, "unik", tmp_path / "out", "--frames", 0),
@@ -213,6 +217,10 @@ def test_wrong_calls(shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert fails(monkeypatch, *arguments) == 2, arguments
     assert not (tmp_path / "out.h5").exists() and not (tmp_path / "out").exists()
     assert not list(Path().iterdir())
+
+
+def test_the_help_names_every_format() -> None:
+    assert [name for name in FORMATS.names() if name not in FORMAT_NAMES] == []
 
 
 def test_the_pack_as_shards(pack: Path, tmp_path: Path) -> None:

@@ -22,16 +22,8 @@ from skelkit.data.clip import Clip
 from skelkit.data.formats.base import Format, Item, ReadOptions, WriteOptions
 from skelkit.data.formats.files import read_json, reading
 from skelkit.data.formats.folders import ClipFiles, Found, find_clips
-from skelkit.data.formats.making import (
-    Frames,
-    Person,
-    from_frames,
-    or_failed,
-    person,
-    scored_person,
-    usual_skeleton,
-    whole_number,
-)
+from skelkit.data.formats.making import from_frames, or_failed, usual_skeleton
+from skelkit.data.formats.people import Frames, Person, person, scored_person, whole_number
 from skelkit.data.formats.placing import rounded, visible_scores
 from skelkit.skeletons import COCO17
 from skelkit.structures import Tracks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from skelkit.data.clip import Clip
 from skelkit.data.formats.base import Item, ReadOptions
+from skelkit.data.formats.people import Frames
 from skelkit.errors import ConfigError, InputError, SkelkitError
 from skelkit.skeletons import COCO17, HALPE26, JHMDB15, LCR13, MPII16, NTU25, OPENPOSE18, POSETICS25
 from skelkit.structures import Float32, Int64, Skeleton, Tracks
@@ -43,33 +44,6 @@ class Known:
     split: str = ""
     detail: str = ""
     joints: Skeleton | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Person:
-    """One person in one frame."""
-
-    keypoints: Float32
-    """(K, C), NaN = missing."""
-    scores: Float32
-    """(K,)."""
-    confidence: float | None = None
-    """None = the mean score of the joints seen."""
-    track_id: int | None = None
-    """None = the file does not say."""
-
-
-@dataclass(slots=True)
-class Frames:
-    """Frames of a clip as they are read."""
-
-    numbers: list[int] = field(default_factory=list)
-    people: list[list[Person]] = field(default_factory=list)
-
-    def add(self, number: int, people: list[Person]) -> None:
-        """Append a frame."""
-        self.numbers.append(number)
-        self.people.append(people)
 
 
 def usual_skeleton(num_joints: int, dimensions: int, options: ReadOptions) -> Skeleton:
@@ -192,44 +166,6 @@ def from_frames(
     )
 
 
-def person(values: Any, stride: int, **more: Any) -> Person:
-    """A person from a flat list of x, y, score per joint; score 0 = missing.
-
-    Args:
-        values: K times `stride` numbers.
-        stride: Numbers per joint; the last is the score.
-        more: Other fields of `Person`.
-
-    Raises:
-        ValueError, TypeError, OverflowError: not such a list.
-    """
-    numbers = np.asarray(values, np.float64).reshape(-1, stride)
-    return scored_person(numbers[:, :-1], numbers[:, -1], **more)
-
-
-def scored_person(points: Any, scores: Any, **more: Any) -> Person:
-    """A person from places (K, C) and scores (K,); score 0 = missing."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        places, marks = np.asarray(points, np.float64).astype(np.float32), np.asarray(scores, np.float64)
-        seen = np.isfinite(places).all(axis=-1) & (marks > 0)
-    return Person(
-        keypoints=np.where(seen[:, None], places, np.float32(np.nan)),
-        scores=np.where(seen, np.minimum(marks, 1), 0).astype(np.float32),
-        **more,
-    )
-
-
-def whole_number(value: Any) -> int:
-    """An int in 31 bits.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**31 or value % 1:
-        raise ValueError(f"expected a whole number from 0, got {value!r:.40}")
-    return int(value)
-
-
 def or_failed(video_id: str, source: Path, read: Callable[[], Item]) -> Item:
     """A clip, or why it cannot be read."""
     try:
@@ -280,7 +216,9 @@ def _item(
         image_size=known.image_size or options.image_size or (0, 0),
         sources=(),
     )
-    split = known.split or ",".join(options.splits)
+    if not known.split and len(options.splits) > 1:
+        raise ConfigError(f"expected one --split for files that tell none, got {', '.join(options.splits)}")
+    split = known.split or "".join(options.splits)
     clip = Clip.of(
         tracks,
         source=str(known.source),

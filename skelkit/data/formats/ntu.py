@@ -20,7 +20,8 @@ import numpy as np
 
 from skelkit.data.formats.base import Format, Item, ReadOptions
 from skelkit.data.formats.files import files_below, reading
-from skelkit.data.formats.making import Frames, Known, Person, from_frames, or_failed
+from skelkit.data.formats.making import Known, from_frames, or_failed
+from skelkit.data.formats.people import Frames, Person
 from skelkit.skeletons import NTU25
 from skelkit.structures import Float32, Int64
 

@@ -20,8 +20,9 @@ from skelkit.data.clip import Clip
 from skelkit.data.formats.base import Format, Item, ReadOptions, WriteOptions
 from skelkit.data.formats.files import files_below, read_json, reading
 from skelkit.data.formats.folders import TABLE, ClipFiles, make_folder, read_table, wanted, write_new
-from skelkit.data.formats.making import Frames, Known, Person, from_frames, or_failed, person, usual_skeleton
+from skelkit.data.formats.making import Known, from_frames, or_failed, usual_skeleton
 from skelkit.data.formats.naming import safe_path
+from skelkit.data.formats.people import Frames, Person, person
 from skelkit.data.formats.placing import frame_by_frame, rounded, visible_scores
 from skelkit.skeletons import OPENPOSE18, OPENPOSE25
 from skelkit.structures import Skeleton, Tracks

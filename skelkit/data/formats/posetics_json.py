@@ -19,7 +19,8 @@ from skelkit.data.clip import Clip
 from skelkit.data.formats.base import Format, Item, ReadOptions, WriteOptions
 from skelkit.data.formats.files import read_json, reading
 from skelkit.data.formats.folders import Found, find_clips
-from skelkit.data.formats.making import Frames, Person, from_frames, or_failed, scored_person, usual_skeleton
+from skelkit.data.formats.making import from_frames, or_failed, usual_skeleton
+from skelkit.data.formats.people import Frames, Person, scored_person
 from skelkit.data.formats.placing import frame_by_frame, rounded, zeros_for_missing
 from skelkit.data.formats.split_folders import write_split_folders
 from skelkit.skeletons import LCR13

@@ -23,7 +23,8 @@ from skelkit.data.formats import pickle_writing as pickle
 from skelkit.data.formats.base import Format, Item, ReadOptions, WriteOptions
 from skelkit.data.formats.files import reading
 from skelkit.data.formats.label_files import read_labels
-from skelkit.data.formats.making import Known, from_arrays, or_failed, usual_skeleton, whole_number
+from skelkit.data.formats.making import Known, from_arrays, or_failed, usual_skeleton
+from skelkit.data.formats.people import whole_number
 from skelkit.data.formats.pickle_reading import read_pickle
 from skelkit.data.formats.placing import visible_scores
 from skelkit.skeletons import SKELETONS

@@ -25,8 +25,9 @@ from skelkit.data.formats import pickle_writing as pickle
 from skelkit.data.formats.base import Format, Item, ReadOptions, WriteOptions
 from skelkit.data.formats.files import files_below, reading
 from skelkit.data.formats.folders import TABLE, ClipFiles, read_table
-from skelkit.data.formats.making import Known, from_arrays, or_failed, usual_skeleton, whole_number
+from skelkit.data.formats.making import Known, from_arrays, or_failed, usual_skeleton
 from skelkit.data.formats.naming import safe_name
+from skelkit.data.formats.people import whole_number
 from skelkit.data.formats.pickle_reading import read_pickle
 from skelkit.data.formats.placing import picture_size, zeros_for_missing
 from skelkit.errors import ConfigError
