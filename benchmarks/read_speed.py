@@ -2,9 +2,10 @@
 
 Every store gives the same: two people, 300 frames, 17 joints as x, y, score in float32. Rates are clips per
 second of all processes together, warm (files in the page cache) and cold (dropped from it before each run,
-every clip read once). Then the same where the machine keeps fewer gigabytes in its page cache than 142,000
-clips take: that share of each file is in the cache, the rest is not. Memory is what processes hold beyond
-their imports: shared pages counted once, pages of mapped files apart (the system may take those back).
+every clip read once); CPU is what one warm read takes of a core, whatever else the machine does. Then the
+same where the machine keeps fewer gigabytes in its page cache than 142,000 clips take: that share of each
+file is in the cache, the rest is not. Memory is what processes hold beyond their imports: shared pages
+counted once, pages of mapped files apart (the system may take those back).
 """
 
 from __future__ import annotations
@@ -181,6 +182,7 @@ class Held:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     per_s: float
+    cpu_us: float
     open_ms: float
     own_mb: float
     mapped_mb: float
@@ -189,12 +191,12 @@ class Result:
 def work(read: Callable[[int], Any], order: Any, start: Barrier, done: Barrier, results: Any) -> None:
     read(int(order[0]))
     start.wait()
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     for number in order.tolist():
         read(number)
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     done.wait()
-    results.put((seconds, Held.now()))
+    results.put((seconds, cpu, Held.now()))
 
 
 def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) -> None:
@@ -211,10 +213,11 @@ def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) 
     found = [results.get() for _ in processes]
     for process in processes:
         process.join()
-    held = [h for _, h in found]
+    held = [h for _, _, h in found]
     answer.put(
         Result(
-            per_s=sum(map(len, orders)) / max(seconds for seconds, _ in found),
+            per_s=sum(map(len, orders)) / max(seconds for seconds, _, _ in found),
+            cpu_us=sum(cpu for _, cpu, _ in found) / sum(map(len, orders)) * 1e6,
             open_ms=open_ms,
             # The imports are shared with the parent, which holds its part of them too.
             own_mb=max(sum(h.own for h in held) - before.own * workers / (workers + 1), 0),
@@ -246,6 +249,7 @@ def rows(folder: Path, clips: int, reads: int) -> Iterator[tuple[str, ...]]:
         warm = [measure(store, folder, clips, n, reads=reads, cached=1) for n in (1, 2)]
         cells.append(f"{warm[0].open_ms:.0f}")
         cells += [f"{r.per_s:,.0f}" for r in warm]
+        cells.append(f"{warm[0].cpu_us:.0f}")
         if store.startswith("pickle"):
             cells += ["", ""]
         else:
@@ -271,7 +275,7 @@ def main() -> None:
             print(f"{args.clips:,} clips, {poses / args.clips:.0f} poses each")
         print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
         names = ["store", "kB per clip", f"GB for {POSETICS:,}", "open, ms", "warm, 1", "warm, 2"]
-        table = Table(*names, "cold, 1", "cold, 2", "MB, 1", "MB, 2")
+        table = Table(*names, "CPU, us", "cold, 1", "cold, 2", "MB, 1", "MB, 2")
         for row in rows(folder, args.clips, args.reads):
             table.add_row(*row)
         Console(width=140).print(table)

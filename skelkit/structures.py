@@ -10,12 +10,15 @@ A missing joint is NaN in all coordinates, never (0, 0).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from skelkit.errors import ConfigError
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    import torch
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -391,6 +394,47 @@ class Tracks:
         clip = {name: getattr(self, name) for name in _CLIP_FIELDS}
         clip |= {name: clip[name][start:stop] for name in ("frame_indices", "pts_s")}
         return SkeletonSequence(keypoints=keypoints, scores=scores, confidence=confidence, **clip)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ClipBatch:
+    """B clips as torch tensors, ready for a network."""
+
+    keypoints: torch.Tensor
+    """float32 (B, M, T, K, C) without NaN; 0 where there is no joint."""
+    visible: torch.Tensor
+    """bool (B, M, T, K) whether the joint was seen; one that is not may have been filled in."""
+    labels: torch.Tensor
+    """int64 (B,) numbers of the action labels; -1 = none."""
+
+    def __post_init__(self) -> None:
+        """Check shapes and dtypes."""
+        shape = tuple(self.keypoints.shape)
+        for name, dtype, fits, wanted in (
+            ("keypoints", "float32", len(shape) == 5, "(B, M, T, K, C)"),
+            ("visible", "bool", tuple(self.visible.shape) == shape[:-1], str(shape[:-1])),
+            ("labels", "int64", tuple(self.labels.shape) == shape[:1], str(shape[:1])),
+        ):
+            tensor = getattr(self, name)
+            if not fits or str(tensor.dtype) != f"torch.{dtype}":
+                raise ConfigError(
+                    f"ClipBatch.{name}: expected torch.{dtype} {wanted}, "
+                    f"got {tensor.dtype} {tuple(tensor.shape)}"
+                )
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.labels)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:
+        """The same batch on a device."""
+        return ClipBatch(
+            **{n: getattr(self, n).to(device, non_blocking=non_blocking) for n in self.__slots__}
+        )
+
+    def pin_memory(self) -> ClipBatch:
+        """The same batch in pinned memory, as a DataLoader asks for."""
+        return ClipBatch(**{name: getattr(self, name).pin_memory() for name in self.__slots__})
 
 
 _CLIP_FIELDS = (

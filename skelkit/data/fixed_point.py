@@ -97,4 +97,6 @@ def encode_scores(scores: Float32) -> UInt8:
 
 def decode_scores(levels: UInt8) -> Float32:
     """Inverse of `encode_scores`."""
-    return levels * np.float32(1 / SCORE_LEVELS)
+    scores = levels.astype(np.float32)
+    scores *= 1 / SCORE_LEVELS
+    return scores
