@@ -88,18 +88,18 @@ def print_build(report: BuildReport) -> None:
     """What each rule dropped, and what there is now."""
     console = stdout()
     if report.info.filters:
-        table = Table("rule", "limit", "clips in", "dropped", "")
+        table = Table("rule", "limit", "clips in", "dropped")
         for rule in report.info.filters:
-            more = [f"{rule[k]} {k.replace('_', ' ')}" for k in rule if k in _TRIMMED]
-            cells = (
-                rule["rule"],
-                _limit(rule["limit"]),
-                rule["clips_in"],
-                rule["clips_dropped"],
-                ", ".join(more),
-            )
+            cells = (rule["rule"], _limit(rule["limit"]), rule["clips_in"], rule["clips_dropped"])
             table.add_row(*(escape(one_line(str(cell))) for cell in cells))
         console.print(table)
+    for rule in report.info.filters:
+        if trimmed := rule.get("clips_trimmed"):
+            console.print(
+                f"{rule['rule']}: {trimmed} clips without {rule['people_dropped']} of their people, "
+                f"{rule['poses_dropped']} poses (trimmed.csv)",
+                soft_wrap=True,
+            )
     splits = ", ".join(f"{count} {split}" for split, count in report.info.splits.items())
     size = sum(shard.bytes for shard in report.info.shards) / 1e6
     done = f"in {report.seconds:.1f} s" if report.built else "there already, made of the same in the same way"
@@ -109,9 +109,6 @@ def print_build(report: BuildReport) -> None:
         f"-> {escape(one_line(str(report.output)))}",
         soft_wrap=True,
     )
-
-
-_TRIMMED = ("clips_trimmed", "people_dropped", "poses_dropped")
 
 
 def _limit(limit: object) -> str:

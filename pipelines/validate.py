@@ -21,6 +21,8 @@ from skelkit.data.validation import Problem, ShardCheck, check_shard
 from skelkit.errors import ConfigError, InputError, ShardError
 from skelkit.pipelines import workers
 
+_OF_MANY_CLIPS = (".npz", ".npy", ".pkl", ".pickle", ".json", ".h5")
+"""Sources that are no videos: importers read many clips from one."""
 _CLIP_COLUMNS = [name for name in INDEX_COLUMNS if name not in {"shard", "row", *INDEXED}]
 
 
@@ -198,7 +200,11 @@ def _check_splits(dataset: DatasetReader, checks: dict[str, ShardCheck]) -> Iter
         doubles = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
         yield Problem(file=INDEX_FILE, what=f"clips come twice: {listed(doubles)}")
     for column, what in (("sha256", "source files (by sha256)"), ("source", "sources")):
-        yield from _leakage(split, dataset.column(column).tolist(), what)
+        own = [
+            "" if source.lower().endswith(_OF_MANY_CLIPS) else value
+            for source, value in zip(dataset.column("source"), dataset.column(column), strict=True)
+        ]
+        yield from _leakage(split, own, what)
     if group := _group(dataset):
         columns = {name: dataset.column(name) for name in ("video_id", "label", "split", "source", "sha256")}
         try:

@@ -401,7 +401,7 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_the_command_says_what_it_did(shards: Path, tmp_path: Path) -> None:
     done = at_once("build-posetics", shards, tmp_path / "ds", "--split", RATIOS, "--max-people", "1", code=0)
-    assert "presence" in done.out and "60 clips -> 43" in done.out and "people dropped" in done.out
+    assert "presence" in done.out and "60 clips -> 43" in done.out and "of their people" in done.out
     again = at_once(
         "build-posetics", shards, tmp_path / "ds", "--split", RATIOS, "--max-people", "1", "--json", code=0
     )

@@ -158,6 +158,8 @@ def test_leakage_between_splits_is_found(tmp_path: Path) -> None:
                 ("train", "c", "x.mp4", 4),
                 ("val", "d", "y.mp4", 4),
                 ("val", "e", "z.mp4", 3),
+                ("train", "f", "all.pkl", 5),
+                ("val", "f", "all.pkl", 6),
             ]
         ):
             sequence = people(seed, video_id=f"clip{i}")
