@@ -2,7 +2,8 @@
 
 ``{"frames": [[{"pose2d": [26], "pose3d": [39]}, ...], ...]}``: all x, then all y (then all z). Labels stand
 in tables ``<split>_label.json`` = ``{clip: {"has_skeleton", "label", "label_index"}}``. A place of zeros is a
-missing joint. ``track_id`` of a person is ours: other readers pass over it.
+missing joint. ``njts`` (13) is what Smarthome's own viewer asks for; ``track_id`` of a person is
+ours: other readers pass over it.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _content(_: Clip, tracks: Tracks) -> dict[str, Any]:
     blocks = rounded(np.swapaxes(points, 1, 2).reshape(len(points), -1), 3)
     ids = tracks.track_ids[tracks.person].tolist()
     people = [{f"pose{dimensions}d": b, "track_id": i} for b, i in zip(blocks, ids, strict=True)]
-    return {"frames": [people[rows] for _, rows in frame_by_frame(tracks)]}
+    frames = [people[rows] for _, rows in frame_by_frame(tracks)]
+    return {"njts": tracks.skeleton.num_joints, "frames": frames}
 
 
 FORMAT = Format(read=read, write=write, joints=(LCR13,), dimensions=(2, 3))

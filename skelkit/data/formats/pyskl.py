@@ -72,12 +72,16 @@ def _read_file(path: Path, options: ReadOptions) -> Iterator[Item]:
     options = replace(options, splits=() if listed else options.splits)  # they have done their work
     for number in range(len(annotations)):
         annotation, annotations[number] = annotations[number], None  # memory can go clip by clip
-        name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
+        name = _name(annotation) if isinstance(annotation, dict) else None
         if not isinstance(name, str) or not name:
             name = f"{path.stem}:{number}"
         if name not in options.skip and (name in split_of or not chosen):
             known = Known(source=path, sha256=digest, split=split_of.get(name, ""))
             yield or_failed(name, path, partial(_clip, name, annotation, known, options))
+
+
+def _name(annotation: dict[str, Any]) -> Any:
+    return annotation.get("frame_dir", annotation.get("filename"))
 
 
 def _clip(name: str, annotation: Any, known: Known, options: ReadOptions) -> Item:

@@ -101,8 +101,10 @@ def test_one_bad_annotation_does_not_stop_the_others(
 
 
 def test_pyskl_without_names_or_of_nonsense(tmp_path: Path) -> None:
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps([annotation("a", frame_dir=3), 5]))
-    assert [clip.video_id for clip, _ in read("pyskl", tmp_path / "a.pkl")] == ["a:0", "a:1"]
+    named = annotation("", filename="b.avi")
+    del named["frame_dir"]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([annotation("a", frame_dir=3), 5, named]))
+    assert [clip.video_id for clip, _ in read("pyskl", tmp_path / "a.pkl")] == ["a:0", "a:1", "b.avi"]
     (tmp_path / "b.pkl").write_bytes(pickle.dumps({"split": {}}))
     with pytest.raises(InputError, match="pyskl pickle"):
         read("pyskl", tmp_path / "b.pkl")
