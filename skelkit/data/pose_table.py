@@ -82,7 +82,7 @@ class ClipRows:
         shape = people, self.num_frames, joints
         dimensions = self.keypoints.shape[1] // joints
         seen = self.keypoints != MISSING
-        points = self.keypoints.astype(np.float32)  # then in place: numpy is slow where it converts on the way
+        points = self.keypoints.astype(np.float32)  # first: numpy is slow where it converts on the way
         points *= self.step
         points += self.origin
         points *= seen
