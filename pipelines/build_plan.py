@@ -37,14 +37,15 @@ def label_clips(inputs: Inputs, settings: BuildSettings) -> Labelling:
     """The label of every clip.
 
     A label file decides for the clips it names; others keep what their shard says. Labels are numbered by
-    name: those of the table, or all that there are; those of datasets that agree keep their numbers.
+    name: those of the table, or all that there are; those of datasets that agree keep their numbers. A
+    number without a name becomes the label ``class 0017``.
 
     Raises:
         ConfigError: a file or table with problems, or labels that the table does not have.
     """
     labels = inputs.columns["label"].tolist()
     for i in np.flatnonzero((inputs.columns["label"] == "") & (inputs.columns["label_index"] >= 0)).tolist():
-        labels[i] = f"class {inputs.columns['label_index'][i]:04d}"  # a number is better than nothing
+        labels[i] = f"class {inputs.columns['label_index'][i]:04d}"
     names: set[str] = set()
     if settings.labels is not None:
         by_clip = read_by_clip(Path(settings.labels), "label")

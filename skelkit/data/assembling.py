@@ -110,7 +110,7 @@ def measure_clips(
         reader.column(name)[start:stop].astype(np.int64) for name in ("num_rows", "num_frames")
     )
     parts = []
-    for first, last in blocks(num_rows):
+    for first, last in [*blocks(num_rows)] or [(0, 0)]:
         here = slice(first, last)
         rows = reader.rows(start + first, start + last)
         done = prepare(rows, num_rows[here], reader.skeleton, wanted)

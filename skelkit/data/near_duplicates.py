@@ -65,7 +65,7 @@ def describe_clips(rows: Rows, num_rows: Int64, skeleton: Skeleton) -> Float16:
     shown = np.isfinite(poses)
     centre = np.where(shown, poses, 0).sum(axis=(1, 2), keepdims=True) / shown.sum(axis=(1, 2), keepdims=True)
     out[some] = _filled((poses - centre) / scale[some, None, None, None])
-    return out.reshape(len(out), -1).astype(np.float16)
+    return out.reshape(len(out), MOMENTS * len(joints) * 2).astype(np.float16)
 
 
 def find_duplicates(descriptors: Float16, names: npt.NDArray[np.object_], limit: float) -> Int64:

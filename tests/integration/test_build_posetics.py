@@ -23,6 +23,8 @@ from skelkit.errors import ConfigError, InputError, OutputError, ShardError, Ske
 from skelkit.pipelines import workers
 from skelkit.pipelines.build_posetics import BuildReport, build
 from skelkit.pipelines.build_settings import BuildSettings
+from skelkit.pipelines.stats import stats
+from skelkit.pipelines.validate import validate
 from skelkit.skeletons import COCO17, LCR13, POSETICS17, remap
 
 RATIOS = "train=0.75,val=0.25"
@@ -324,6 +326,17 @@ def test_nothing_left_is_told_with_the_reasons(shards: Path, tmp_path: Path) -> 
     ):
         made(shards, tmp_path / "ds", min_frames=1000)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["shards"]
+
+
+def test_a_share_without_clips_changes_nothing(shards: Path, tmp_path: Path) -> None:
+    made(shards, tmp_path / "one", near_duplicates=0.01)
+    make_shard(shards / "part-9.h5", [])
+    made(shards, tmp_path / "two", near_duplicates=0.01)
+    one, two = folder_bytes(tmp_path / "one"), folder_bytes(tmp_path / "two")
+    assert one["dropped.csv"] == two["dropped.csv"] and one["index.parquet"] == two["index.parquet"]
+    with pytest.raises(SkelkitError, match="of 0"):
+        made(shards / "part-9.h5", tmp_path / "three")
+    assert stats(shards / "part-9.h5")["clips"] == 0 and validate(shards / "part-9.h5") == []
 
 
 def test_inputs_that_do_not_go_together_are_refused(shards: Path, tmp_path: Path) -> None:
