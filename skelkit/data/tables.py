@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from skelkit.errors import ConfigError
 
 _SHOWN = 20
+_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,7}$")
 
 
 def read_csv(text: str, name: str, *columns: str) -> list[tuple[int, dict[str, str]]]:
@@ -83,15 +85,23 @@ def read_by_clip(path: Path, column: str) -> dict[str, str]:
 def lookup(by_clip: Mapping[str, str], names: Sequence[str]) -> list[str | None]:
     """The value of every clip; None where there is none.
 
-    A clip is found under its name, or under the last part of its name; extensions in the file do not
-    matter.
+    Extensions in the file do not matter, nor folders that only one side names: ``waving/one.mp4`` tells of
+    the clips ``waving/one``, ``train/waving/one`` and, unless another line ends alike, ``one``.
     """
-    values = dict(by_clip)
-    for name, value in by_clip.items():
-        stem = str(PurePosixPath(name).with_suffix("")) if "." in PurePosixPath(name).name else name
-        for other in (stem, stem.rpartition("/")[2]):
-            values.setdefault(other, value)
-    return [values.get(name, values.get(name.rpartition("/")[2])) for name in names]
+    whole = {_EXTENSION.sub("", name): value for name, value in by_clip.items()} | dict(by_clip)
+    ends: dict[str, str | None] = {}
+    for name, value in whole.items():
+        for end in _ends(name)[1:]:
+            ends[end] = value if ends.get(end, value) == value else None
+    return [
+        next((whole[end] for end in _ends(name) if end in whole), None) or ends.get(name) for name in names
+    ]
+
+
+def _ends(name: str) -> list[str]:
+    """A path without its first folders, the longest first."""
+    parts = name.split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def listed(items: Sequence[str]) -> str:

@@ -135,6 +135,27 @@ def test_names_that_do_not_fit_a_protocol_are_all_told() -> None:
         assign("ntu60-cs", columns(["one", "S001C001P001R001A001", "S1C2P3R4A5"]))
 
 
+@pytest.mark.parametrize(
+    ("lines", "clip", "found"),
+    [
+        (("waving/one.mp4,a",), "waving/one", "a"),
+        (("waving/one.mp4,a",), "train/waving/one", "a"),
+        (("waving/one.mp4,a",), "one", "a"),
+        (("waving/one.mp4,a", "x/one.avi,b"), "one", ""),
+        (("waving/one.mp4,a", "x/one.avi,a"), "one", "a"),
+        (("waving/one.mp4,a",), "x/one", ""),
+        (("one,a", "x/one,b"), "x/one", "b"),
+        (("v1.2_x,a",), "v1", ""),
+        (("one.mp4,a",), "one.mp4", "a"),
+    ],
+)
+def test_a_file_may_name_clips_with_folders_and_extensions(
+    tmp_path: Path, lines: tuple[str, ...], clip: str, found: str
+) -> None:
+    (tmp_path / "s.csv").write_text("\n".join(("video_id,split", "other,z", *lines)))
+    assert assign(str(tmp_path / "s.csv"), columns([clip, "other"])) == [found, "z"]
+
+
 def test_splits_from_a_file_find_clips_by_name_and_stem(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text("# mine\npath,split\na/one.mp4,train\ntwo,val\nv1.2_x,test\n")
