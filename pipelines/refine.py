@@ -89,7 +89,7 @@ def _refine_shard(
         frames = poses = discarded = 0
 
         def views_of(clip: int) -> list[Tracks]:
-            return [Tracks.of(reader.expert(name, clip)) for name in names]
+            return _same_people([Tracks.of(reader.expert(name, clip)) for name in names])
 
         known = learn_reliability((views_of(i) for i in range(len(reader))), settings)
         with ShardWriter(output, skeleton=skeleton, recipe=recipe, experts=reader.experts) as writer:
@@ -105,6 +105,15 @@ def _refine_shard(
         return RefineSummary(
             output=output, clips=len(reader), frames=frames, poses=poses, discarded=discarded
         )
+
+
+def _same_people(views: Sequence[Tracks]) -> list[Tracks]:
+    """The views with the people of all: a shard keeps of each expert only those it saw."""
+    ids = np.unique(np.concatenate([view.track_ids for view in views]))
+    return [
+        replace(view, person=np.searchsorted(ids, view.track_ids)[view.person], track_ids=ids)
+        for view in views
+    ]
 
 
 def _refine_files(

@@ -133,6 +133,19 @@ def test_consensus_learns_from_all_clips_of_a_shard(tmp_path: Path) -> None:
         assert np.abs(together.scores - alone.scores).max() > 1 / 64
 
 
+def test_an_expert_that_misses_a_person_keeps_the_others(tmp_path: Path) -> None:
+    views = [view(name, skeleton, people=3) for name, skeleton in EXPERTS.items()]
+    views[0].keypoints[1] = np.nan
+    views[2].keypoints[2] = np.nan
+    with ShardWriter(tmp_path / "in.h5", skeleton=COCO17, recipe={}, experts=EXPERTS) as writer:
+        writer.write(views[0], experts=dict(zip(EXPERTS, views, strict=True)))
+    refine([tmp_path / "in.h5"], tmp_path / "out.h5", AggregationSettings())
+    with ShardReader(tmp_path / "out.h5") as after:
+        assert after[0].track_ids.tolist() == [0, 1, 2]
+        hips = after[0].keypoints[:, 30, after.skeleton.index("left_hip")]
+        assert np.abs(np.diff(hips[:, 0]) - 300).max() < 10  # each where they were put
+
+
 def test_refine_without_aggregation_gives_the_primary_expert(shard: Path, tmp_path: Path) -> None:
     refine([shard], tmp_path / "out.h5", AggregationSettings(method="none"))
     with ShardReader(tmp_path / "out.h5") as after:
