@@ -350,7 +350,8 @@ def _open(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ShardError(f"there is no shard {path}", path=path) from error
     except IsADirectoryError as error:
-        raise ShardError(f"{path} is not a shard: it is a folder", path=path) from error
+        hint = "a dataset; try `skelkit stats`" if (path / "dataset.json").exists() else "a folder"
+        raise ShardError(f"{path} is not a shard: it is {hint}", path=path) from error
     except PermissionError as error:
         raise ShardError(f"no permission to read {path}", path=path) from error
     except (OSError, RuntimeError) as error:
