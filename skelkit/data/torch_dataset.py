@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from skelkit.data.choosing import FillRule, PersonSelection, fill_missing
 from skelkit.data.dataset import DatasetReader
-from skelkit.data.pose_table import ClipRows
+from skelkit.data.pose_table import ClipRows, DensePoses
 from skelkit.data.reader import ShardReader
 from skelkit.data.sampling import FrameSampler, UniformSegments
 from skelkit.data.streams import Stream, bones, motion
@@ -76,6 +76,16 @@ class ClipInput:
         if not rows.num_frames:
             rows = replace(rows, num_frames=1)
         found = rows.select(self.people(rows)).dense(self.people.people)
+        return self.from_dense(found, rows.image_size, skeleton, rng)
+
+    def from_dense(
+        self,
+        found: DensePoses,
+        image_size: tuple[int, int],
+        skeleton: Skeleton,
+        rng: np.random.Generator | None,
+    ) -> tuple[Float32, Bool]:
+        """The same from the chosen people as arrays of at least one frame, (H, W) being `image_size`."""
         points, known = fill_missing(found.keypoints, found.visible, self.missing)
         masks = np.stack([known, found.visible], axis=-1)
         origin = centre_of(points, known, skeleton, self.centre) if self.centre is not None else None
@@ -89,7 +99,7 @@ class ClipInput:
         if origin is not None:
             points = points - origin
         if self.normalise and masks.any():
-            points = normalise(points, rows.image_size, centred=origin is not None)
+            points = normalise(points, image_size, centred=origin is not None)
         if rng is not None:
             for change in self.augment:
                 points, masks = change(points, masks, skeleton, rng)
