@@ -29,10 +29,10 @@ Group = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="Of splits by ratio.  [default: 0]", rich_help_panel="Labels and splits")
+    int | None, typer.Option(help="Of splits by ratio; 0 by default.", rich_help_panel="Labels and splits")
 ]
 TargetMb = Annotated[
-    float | None, typer.Option(help="Size of a shard.  [default: 64]", rich_help_panel="Output")
+    float | None, typer.Option(help="Size of a shard; 64 by default.", rich_help_panel="Output")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes.", rich_help_panel="Run")]
 Overwrite = Annotated[

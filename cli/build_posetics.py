@@ -32,7 +32,7 @@ def build_posetics(
     ] = None,
     presence: Annotated[
         float | None,
-        typer.Option(help="Least share of frames with a pose.  [default: 0.5]", rich_help_panel=_FILTERS),
+        typer.Option(help="Least share of frames with a pose; 0.5 by default.", rich_help_panel=_FILTERS),
     ] = None,
     min_frames: Annotated[int | None, typer.Option(help="Least frames.", rich_help_panel=_FILTERS)] = None,
     min_confidence: Annotated[
@@ -60,19 +60,19 @@ def build_posetics(
         bool | None,
         typer.Option(
             "--drop-failed/--keep-failed",
-            help="Clips that could not be decoded whole.  [default: drop]",
+            help="Clips that could not be decoded whole; dropped by default.",
             rich_help_panel=_FILTERS,
         ),
     ] = None,
     joints: Annotated[
         str | None,
-        typer.Option(help="Joint set wanted, or same.  [default: posetics17]", rich_help_panel=_PEOPLE),
+        typer.Option(help="Joint set wanted, or same; posetics17 by default.", rich_help_panel=_PEOPLE),
     ] = None,
     max_people: Annotated[int | None, typer.Option(help="People per clip.", rich_help_panel=_PEOPLE)] = None,
     people_by: Annotated[
         str | None,
         typer.Option(
-            help="Which people: presence, motion or size.  [default: presence]", rich_help_panel=_PEOPLE
+            help="Which people: presence, motion or size; presence by default.", rich_help_panel=_PEOPLE
         ),
     ] = None,
     gamma: Annotated[
@@ -103,8 +103,7 @@ def build_posetics(
         str | None,
         typer.Option(
             help="Ratios (train=0.9,val=0.1), a file with video_id and split, smarthome-cs, smarthome-cv1, "
-            "smarthome-cv2, ntu60-cs, ntu60-cv, ntu120-cs, ntu120-cset, penn:LABELS_FOLDER, or keep.  "
-            "[default: keep]",
+            "smarthome-cv2, ntu60-cs, ntu60-cv, ntu120-cs, ntu120-cset, penn:LABELS_FOLDER, or keep (the default).",
             rich_help_panel=_LABELS,
         ),
     ] = None,
