@@ -103,7 +103,8 @@ def build_posetics(
         str | None,
         typer.Option(
             help="Ratios (train=0.9,val=0.1), a file with video_id and split, smarthome-cs, smarthome-cv1, "
-            "smarthome-cv2, ntu60-cs, ntu60-cv, ntu120-cs, ntu120-cset, penn:LABELS_FOLDER, or keep (the default).",
+            "smarthome-cv2, ntu60-cs, ntu60-cv, ntu120-cs, ntu120-cset, penn:LABELS_FOLDER, or keep "
+            "(the default).",
             rich_help_panel=_LABELS,
         ),
     ] = None,
