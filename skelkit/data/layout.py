@@ -13,9 +13,9 @@ frame in the video: frames may have been left out), ``/clips/sources`` (JSON lis
 poses were made from), and per expert ``first_row``, ``num_rows`` and ``num_people`` (one per clip).
 
 What training reads at random, keypoints and scores of ``/poses``, lies uncompressed with a checksum
-(fletcher32), so that a clip is a read of a few kilobytes and no more; all else is gzip with shuffle. On
-simulated clips with 1 px of noise a row of 17 joints takes 89 bytes, gzip would take 60, at a quarter of the
-speed (`benchmarks.read_speed`); as float32 on the same grid and gzip it took 75.
+(fletcher32), so that a clip is one read of some 30 kB and no more; all else is gzip with shuffle. On
+simulated clips with 1 px of noise a row of 17 joints takes 89 bytes in all; with gzip it would take 62 and
+a clip three times the time (`benchmarks.read_speed`), as float32 and float16 with gzip it would take 79.
 """
 
 from __future__ import annotations

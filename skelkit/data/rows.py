@@ -14,7 +14,6 @@ from skelkit.errors import ShardError
 from skelkit.structures import Float32, Float64, Int64, Skeleton, SkeletonSequence, Tracks
 
 Int32 = npt.NDArray[np.int32]
-Float16 = npt.NDArray[np.float16]
 
 PIECE = 4096
 """Rows handled in one go: below a megabyte. Clips are written in pieces of this size, however they come, so
