@@ -128,6 +128,39 @@ class FullClip:
         return np.arange(self.length or num_frames)[None] % num_frames
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """The clip slowed down or sped up to `length` frames, the nearest one at each moment.
+
+    In training a window at a random place and of random length, `window` of the clip at least. In a test the
+    whole clip, or, with several clips, evenly spaced windows of `window`.
+
+    Raises:
+        ConfigError: no frame, no clip, or a window that is no share.
+    """
+
+    length: int
+    window: float = 1.0
+    num_clips: int = 1
+
+    def __post_init__(self) -> None:
+        """Check."""
+        _check("Stretch", self.length, self.num_clips)
+        if not 0 < self.window <= 1:
+            raise ConfigError(f"Stretch: expected a window above 0 and up to 1, got {self.window}")
+
+    def __call__(self, num_frames: int, rng: np.random.Generator | None) -> Int64:
+        """See `FrameSampler`."""
+        if rng is not None:
+            span = rng.uniform(self.window, 1, (self.num_clips, 1))
+            first = rng.random((self.num_clips, 1)) * (1 - span)
+        else:
+            span = np.full((self.num_clips, 1), 1.0 if self.num_clips == 1 else self.window)
+            first = np.linspace(0, 1, self.num_clips)[:, None] * (1 - span)
+        at = first + span * (np.arange(self.length) + 0.5) / self.length
+        return np.minimum(at * num_frames, num_frames - 1).astype(np.int64)
+
+
 def _replayed(num_frames: int, shape: tuple[int, int], rng: np.random.Generator | None) -> Int64:
     first = np.zeros(shape[0], np.int64) if rng is None else rng.integers(0, num_frames, shape[0])
     return (first[:, None] + np.arange(shape[1])) % num_frames

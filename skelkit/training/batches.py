@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -16,18 +16,19 @@ class EpochBatches(Sampler[list[int]]):
     not divide evenly, so that all processes have the same number of batches.
 
     Args:
-        count: Clips.
+        clips: Numbers of the clips.
         batch_size: Per process; the last batch may be smaller.
         seed: Another seed is another order.
         epoch: The epoch that the first pass is about; `set_epoch` moves on.
         skip: Batches of the first pass that have been seen before an interruption.
         rank: Number of this process.
         world: Number of processes.
+        begin: Told of every epoch before its first batch is drawn.
     """
 
     def __init__(
         self,
-        count: int,
+        clips: Sequence[int],
         batch_size: int,
         *,
         seed: int,
@@ -35,15 +36,17 @@ class EpochBatches(Sampler[list[int]]):
         skip: int = 0,
         rank: int = 0,
         world: int = 1,
+        begin: Callable[[int], None] = lambda epoch: None,
     ) -> None:
-        self._count = count
-        self._per_process = math.ceil(count / world)
+        self._clips = clips
+        self._per_process = math.ceil(len(clips) / world)
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = epoch
         self._skip = (epoch, skip)
         self._rank = rank
         self._world = world
+        self._begin = begin
 
     @property
     def sampler(self) -> EpochBatches:
@@ -58,13 +61,15 @@ class EpochBatches(Sampler[list[int]]):
         return math.ceil(self._per_process / self._batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
+        self._begin(self._epoch)
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, self._epoch))
-        order = torch.randperm(self._count, generator=generator)
+        order = torch.randperm(len(self._clips), generator=generator)
         order = order.repeat(self._world)[: self._per_process * self._world]
         mine = order[self._rank :: self._world].tolist()
         epoch, skip = self._skip
         for batch in range(skip if self._epoch == epoch else 0, len(self)):
-            yield mine[batch * self._batch_size : (batch + 1) * self._batch_size]
+            part = mine[batch * self._batch_size : (batch + 1) * self._batch_size]
+            yield [self._clips[i] for i in part]
 
 
 def mixed_seed(*numbers: int) -> int:

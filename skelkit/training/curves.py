@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as pl
 
@@ -14,12 +15,8 @@ COLUMNS = ("epoch", "step", "lr", "loss", "train_loss", "train_top1", "val_loss"
 """One row per point: ``loss`` and ``lr`` of one step, or the other figures of a whole epoch."""
 
 
-class Listener(Protocol):
-    """Told of every finished epoch."""
-
-    def __call__(self, epoch: int, figures: dict[str, float]) -> None:
-        """Epoch counted from 0, and the figures of `ActionClassifier.figures` with ``lr``."""
-        ...
+Listener = Callable[[int, dict[str, float]], None]
+"""Told of every finished epoch: its number from 0, and its figures by the names of `COLUMNS`."""
 
 
 class Curves(pl.Callback):

@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from skelkit.structures import ClipBatch
 from skelkit.training.batches import EpochBatches
 from skelkit.training.curves import Curves, Listener
-from skelkit.training.module import ActionClassifier, Batch
+from skelkit.training.module import ActionClassifier
 from skelkit.training.recipe import Recipe
 from skelkit.training.snapshots import CHECKPOINT_FILE, Snapshots
 
-Collate = Callable[[list[Any]], Batch]
+Collate = Callable[[list[Any]], ClipBatch]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,69 +38,97 @@ class Hardware:
     nodes: int = 1
 
 
+ONE_DEVICE = Hardware()
+"""A GPU where there is one, else the processor."""
+
+
+class ClipDataset(Protocol):
+    """`skelkit.data.SkeletonDataset`."""
+
+    def __len__(self) -> int:
+        """Clips."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:
+        """What `Collate` makes batches of."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Clips from now on are those of this epoch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clips:
+    """Some clips of a dataset, in batches."""
+
+    dataset: ClipDataset
+    numbers: Sequence[int]
+    """Which of the dataset's clips."""
+    collate: Collate
+    batch_size: int
+    workers: int = 0
+    """Processes that prepare batches; 0 = this one."""
+
+    def loader(self, batches: Iterable[list[int]] | None = None) -> DataLoader[Any]:
+        """Batches of these numbers; None = all clips in their order."""
+        if batches is None:
+            at = range(0, len(self.numbers), self.batch_size)
+            batches = [list(self.numbers[i : i + self.batch_size]) for i in at]
+        return DataLoader(
+            cast("Dataset[Any]", self.dataset),
+            batch_sampler=cast("Sampler[list[int]]", batches),
+            collate_fn=self.collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
 class ClipData(pl.LightningDataModule):
     """Batches of clips, from the one that follows the last one seen.
 
     Args:
-        train: Of items that `collate` makes batches of; ``set_epoch`` is called where it has one.
+        train: To learn from.
         validation: None = no validation.
-        collate: Items -> `Batch`.
-        recipe: Batch size, seed, workers.
+        seed: Of the order.
         trainer: Knows which process this is, and how far the training has come.
     """
 
-    def __init__(
-        self,
-        train: Dataset[Any],
-        validation: Dataset[Any] | None,
-        collate: Collate,
-        recipe: Recipe,
-        trainer: pl.Trainer,
-    ) -> None:
+    def __init__(self, train: Clips, validation: Clips | None, *, seed: int, trainer: pl.Trainer) -> None:
         super().__init__()
-        self._pl_trainer = trainer
         self._train = train
         self._validation = validation
-        self._collate = collate
-        self._training = recipe.training
+        self._seed = seed
+        self._of = trainer
 
     def batches(self, epoch: int = 0, skip: int = 0) -> EpochBatches:
         """The order of this process."""
         return EpochBatches(
-            len(self._train),  # type: ignore[arg-type]
-            self._training.batch_size,
-            seed=self._training.seed,
+            self._train.numbers,
+            self._train.batch_size,
+            seed=self._seed,
             epoch=epoch,
             skip=skip,
-            rank=self._pl_trainer.global_rank,
-            world=self._pl_trainer.world_size,
+            rank=self._of.global_rank,
+            world=self._of.world_size,
+            begin=self._train.dataset.set_epoch,
         )
 
-    def train_dataloader(self) -> Any:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Called once the progress of an interrupted run is known."""
-        loop = self._pl_trainer.fit_loop
+        loop = self._of.fit_loop
         seen = loop.epoch_loop.batch_progress.current.ready
         # ``current_epoch`` is set right only later, when worker processes have begun with the wrong clips.
         epoch = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        return self._loader(self._train, self.batches(epoch, skip=seen % len(self.batches())))
+        return self._train.loader(self.batches(epoch, skip=seen % len(self.batches())))
 
     def val_dataloader(self) -> Any:
         """Every n-th clip for each of n processes."""
         if self._validation is None:
             return []
-        count, size = len(self._validation), self._training.batch_size  # type: ignore[arg-type]
-        mine = range(self._pl_trainer.global_rank, count, self._pl_trainer.world_size)
-        return self._loader(self._validation, [list(mine[i : i + size]) for i in range(0, len(mine), size)])
-
-    def _loader(self, clips: Dataset[Any], batches: Any) -> DataLoader[Any]:
-        workers = self._training.workers
-        return DataLoader(
-            clips,
-            batch_sampler=batches,
-            collate_fn=self._collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-        )
+        mine = self._validation.numbers[self._of.global_rank :: self._of.world_size]
+        return replace(self._validation, numbers=mine).loader()
 
 
 def fit(
@@ -107,12 +137,11 @@ def fit(
     recipe: Recipe,
     folder: Path,
     *,
-    train: Dataset[Any],
-    validation: Dataset[Any] | None,
-    collate: Collate,
-    hardware: Hardware = Hardware(),
+    train: Clips,
+    validation: Clips | None,
+    hardware: Hardware = ONE_DEVICE,
     tell: Listener = lambda epoch, figures: None,
-) -> bool:
+) -> bool | None:
     """Train a network in place, from the newest checkpoint in `folder` where there is one.
 
     Args:
@@ -122,12 +151,12 @@ def fit(
         folder: Of the run: ``checkpoints/last.ckpt``, ``curves.csv``, ``tensorboard/``.
         train: See `ClipData`.
         validation: See `ClipData`.
-        collate: See `ClipData`.
         hardware: On what.
         tell: Called after every epoch.
 
     Returns:
-        Whether the training has reached its end; False where it was asked to stop before.
+        Whether the training has reached its end; False where it was asked to stop before; None in all
+        processes but the first.
     """
     settings = recipe.training
     snapshots = Snapshots(folder)
@@ -159,7 +188,7 @@ def fit(
             default_root_dir=folder,
             plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
         )
-        data = ClipData(train, validation, collate, recipe, trainer)
+        data = ClipData(train, validation, seed=settings.seed, trainer=trainer)
         steps = -(-len(data.batches()) // settings.accumulate)
         module = ActionClassifier(network, recipe, head=head, steps_per_epoch=steps)
         trainer.fit(
@@ -168,6 +197,8 @@ def fit(
             ckpt_path=checkpoint if checkpoint.exists() else None,
             weights_only=True,
         )
+    if not trainer.is_global_zero:
+        return None
     return not snapshots.stopped and trainer.current_epoch >= settings.epochs
 
 

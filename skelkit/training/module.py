@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skelkit.structures import ClipBatch
 from skelkit.training.batches import mixed_seed
 from skelkit.training.recipe import Recipe
 from skelkit.training.schedule import rate
-
-
-class Batch(Protocol):
-    """`skelkit.data.ClipBatch`."""
-
-    @property
-    def keypoints(self) -> Tensor:
-        """float32 (B, M, T, K, C), without NaN."""
-        ...
-
-    @property
-    def visible(self) -> Tensor:
-        """bool (B, M, T, K)."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (B,)."""
-        ...
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        ...
 
 
 class Sums:
@@ -65,7 +43,7 @@ class ActionClassifier(pl.LightningModule):
     ``val_top1`` where there is a validation part.
 
     Args:
-        network: ``network(keypoints, visible)`` gives logits (B, classes).
+        network: ``network(keypoints)`` gives logits (B, classes).
         recipe: How.
         head: The classifier within `network`: all that learns in a linear evaluation.
         steps_per_epoch: Steps of the optimizer.
@@ -91,16 +69,16 @@ class ActionClassifier(pl.LightningModule):
             self._head[0].train()
         return self
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: ClipBatch) -> Tensor:
         """Logits (B, classes)."""
-        logits: Tensor = self.network(batch.keypoints, batch.visible)
+        logits: Tensor = self.network(batch.keypoints)  # 0 where there is no joint; filled-in joints count
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
         return self._loss("train", batch)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Count a batch."""
         self._loss("val", batch)
 
@@ -151,11 +129,13 @@ class ActionClassifier(pl.LightningModule):
         if self.global_rank == 0:  # the sum over all processes
             self._sums["train"].values = checkpoint["sums"]
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: ClipBatch, device: torch.device, dataloader_idx: int
+    ) -> ClipBatch:
         """Lightning cannot move frozen dataclasses by itself."""
-        return batch.to(device)
+        return batch.to(device, non_blocking=True)
 
-    def _loss(self, part: str, batch: Batch) -> Tensor:
+    def _loss(self, part: str, batch: ClipBatch) -> Tensor:
         logits = self(batch)
         smoothing = self.recipe.optimizer.label_smoothing if part == "train" else 0.0
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from skelkit.errors import ConfigError
 from skelkit.registry import unknown
 
-Stream = Literal["joint", "bone", "joint_motion", "bone_motion"]
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -49,20 +48,39 @@ class DataPart(_Part):
     """Split the finished model is measured on; empty = none."""
     label_share: Share = 1.0
     """Few-shot: share of the train split, of every class, that is learnt from; at least one clip each."""
-    stream: Stream = "joint"
+    subset_seed: int = Field(default=0, ge=0)
+    """Another seed is another choice of the shares above."""
+    stream: Literal["joint", "bone", "joint_motion", "bone_motion"] = "joint"
     people: Positive = 1
     """M: people of a clip that the network sees."""
+    people_by: Literal["presence", "motion", "score"] = "presence"
+    """Which, where a clip has more (`skelkit.data.PeopleRule`)."""
+    missing: Literal["zero", "previous", "interpolate"] = "zero"
+    """What stands where a joint was not seen (`skelkit.data.FillRule`)."""
+    sampling: Literal["crop", "segments", "full", "stretch"] = "crop"
+    """Which frames: as many consecutive ones; one of each of as many segments; all, played again and cut to
+    as many; all, or in training a random window, slowed down or sped up to as many."""
     frames: Positive = 150
     """T of a training clip."""
-    sampling: Literal["crop", "segments", "resample"] = "crop"
-    """Training: a window of consecutive frames; one random frame of each of T segments; or the whole clip,
-    or a window of it, interpolated to T frames."""
+    window: Share = 1.0
+    """``stretch``: the shortest window, as a share of the clip."""
     test_frames: int = Field(default=0, ge=0)
-    """T of a test clip; 0 = all frames."""
+    """T of a test clip, chosen by `sampling`; 0 = the whole clip as it is, whatever its length."""
     test_clips: Positive = 1
-    """Clips whose probabilities are averaged per test sample."""
-    normalise: Literal["image", "centre", "body"] = "image"
-    """Coordinates: by the picture's size; moreover from the body's middle; moreover in body sizes."""
+    """Choices of frames per test clip, whose probabilities are averaged."""
+    normalise: bool = True
+    """2-D: in half widths of the picture (X / w * 2 - [1, h / w])."""
+    centre: str = ""
+    """Joint that is the origin, as it is first; empty = none."""
+
+    @model_validator(mode="after")
+    def _clips_of_one_length(self) -> DataPart:
+        if self.test_clips > 1 and (not self.test_frames or self.sampling == "full"):
+            raise ValueError(
+                "data.test_clips: expected 1 where test clips are whole; try data.test_frames, and another "
+                "sampling than full"
+            )
+        return self
 
 
 class AugmentPart(_Part):
