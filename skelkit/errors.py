@@ -78,6 +78,10 @@ class ShardError(SkelkitError):
     """A shard cannot be written, or a file is not a (whole) shard of a known version."""
 
 
+class CheckpointError(SkelkitError):
+    """A trained model cannot be read, or the file is not one of the kind it is taken for."""
+
+
 class OutputError(SkelkitError):
     """The output cannot be written: it exists and is not ours, the disk is full, no permission."""
 

@@ -106,6 +106,7 @@ class Block(nn.Module):
 class AGCN(SkeletonModel):
     """One stream of 2s-AGCN; the two streams are the same network on joints and on bones."""
 
+    name = "agcn"
     Config: ClassVar[type[ModelConfig]] = AGCNConfig
     config: AGCNConfig
 

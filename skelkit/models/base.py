@@ -77,8 +77,8 @@ class ModelConfig(BaseModel):
 class SkeletonModel(nn.Module):
     """A network on skeleton sequences.
 
-    Subclasses set `Config` and write `encode`. Joints that are not visible count as 0, as in the papers'
-    data: what is stored at their place never reaches the network.
+    Subclasses set `name` and `Config`, and write `encode`. Joints that are not visible count as 0, as in the
+    papers' data: what is stored at their place never reaches the network.
 
     Args:
         config: Its settings.
@@ -87,7 +87,10 @@ class SkeletonModel(nn.Module):
             as in 2s-AGCN, MS-G3D, UNIK) or not (K C, as in ST-GCN).
     """
 
-    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    name: ClassVar[str]
+    """In the registry."""
+    Config: ClassVar[type[ModelConfig]]
+    """Its settings."""
 
     def __init__(self, config: ModelConfig, *, num_features: int, normalise_people: bool = True) -> None:
         super().__init__()

@@ -157,6 +157,7 @@ class STGCBlock(nn.Module):
 class MSG3D(SkeletonModel):
     """One stream of MS-G3D."""
 
+    name = "msg3d"
     Config: ClassVar[type[ModelConfig]] = MSG3DConfig
     config: MSG3DConfig
 

@@ -1,4 +1,4 @@
-"""Networks on skeleton sequences: keypoints (B, M, T, K, C) in, logits or features out."""
+"""Names -> networks, built from settings as data."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ MODELS = Registry(
     },
 )
 """Names -> subclasses of `SkeletonModel`: called with their `Config`, they build the network."""
-
-__all__ = ["MODELS", "ModelConfig", "SkeletonModel", "build", "configure"]
 
 
 def configure(name: str, settings: Mapping[str, Any]) -> ModelConfig:

@@ -76,6 +76,7 @@ class Block(nn.Module):
 class STGCN(SkeletonModel):
     """ST-GCN with spatial configuration partitioning."""
 
+    name = "stgcn"
     Config: ClassVar[type[ModelConfig]] = STGCNConfig
     config: STGCNConfig
 

@@ -161,6 +161,7 @@ class STLSBlock(nn.Module):
 class UNIK(SkeletonModel):
     """UNIK (figure 3): normalised input, K blocks, average over people, time and joints, classifier."""
 
+    name = "unik"
     Config: ClassVar[type[ModelConfig]] = UNIKConfig
     config: UNIKConfig
 
