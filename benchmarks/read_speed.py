@@ -131,6 +131,41 @@ def make(folder: Path, clips: int) -> int:
     return poses
 
 
+def make_dense(folder: Path) -> int:
+    """The mapped array of the dataset in `folder`; returns the number of clips."""
+    with DatasetReader(folder / "dataset") as reader:
+        shape = (len(reader), 3, FRAMES, JOINTS, PEOPLE)
+        if not (folder / "dense.npy").exists():
+            dense = np.lib.format.open_memmap(folder / "unfinished.npy", "w+", np.float32, shape)
+            for number in range(len(reader)):
+                found = reader.poses(number).dense(PEOPLE)
+                frames = found.keypoints.shape[1]
+                dense[number, :2, :frames] = np.nan_to_num(found.keypoints).transpose(3, 1, 2, 0)
+                dense[number, 2, :frames] = found.scores.transpose(1, 2, 0)
+            dense.flush()
+            (folder / "unfinished.npy").rename(folder / "dense.npy")
+        return shape[0]
+
+
+def epochs(folder: Path) -> Table:
+    """Every clip once, in random order: first with nothing in the page cache, then with what that left."""
+    clips = make_dense(folder)
+    table = Table(
+        f"{clips:,} clips, clips/s", "GB", *(f"{e} epoch, {n}" for n in (1, 2) for e in ("1st", "2nd"))
+    )
+    for store in STORES[:2]:
+        size = sum(p.stat().st_size for p in files(folder, store)) / 1e9
+        cells = []
+        for workers in (1, 2):
+            for path in files(folder, store):
+                set_cached(path, 0)
+            for _ in range(2):
+                result = measure(store, folder, clips, workers, reads=clips, cached=None)
+                cells.append(f"{result.per_s:,.0f}")
+        table.add_row(store, f"{size:.1f}", *cells)
+    return table
+
+
 def open_ours(folder: Path) -> Callable[[int], Float32 | tuple[Float32, Float32]]:
     reader = DatasetReader(folder / "dataset")
 
@@ -297,8 +332,10 @@ def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) 
     )
 
 
-def measure(store: str, folder: Path, clips: int, workers: int, *, reads: int, cached: float) -> Result:
-    for path in files(folder, store):
+def measure(
+    store: str, folder: Path, clips: int, workers: int, *, reads: int, cached: float | None
+) -> Result:
+    for path in files(folder, store) if cached is not None else ():
         set_cached(path, cached)
     order = np.random.default_rng(0).permutation(clips)
     order = np.resize(order, reads) if cached == 1 else order[: min(reads, clips)]
@@ -338,7 +375,13 @@ def main() -> None:
     parser.add_argument("--reads", type=int, default=20_000)
     parser.add_argument("--cache-gb", type=float, nargs="*", default=[4, 8, 12, 16])
     parser.add_argument("--folder", type=Path, help="where the stores are made; kept if given")
+    parser.add_argument(
+        "--epochs", action="store_true", help="of the dataset FOLDER/dataset, whatever its size"
+    )
     args = parser.parse_args()
+    if args.epochs:
+        Console(width=140).print(epochs(args.folder))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         if not (folder / "pyskl.pkl").exists():

@@ -75,9 +75,11 @@ class ClipRows:
         """All time steps.
 
         Args:
-            people: M of the result, beyond `num_people` nobody; None = `num_people`.
+            people: M of the result: the first so many, beyond `num_people` nobody; None = `num_people`.
         """
         people = self.num_people if people is None else people
+        if people < self.num_people:
+            return self.select(np.arange(people)).dense()
         cells, joints = people * self.num_frames, self.scores.shape[1]
         shape = people, self.num_frames, joints
         dimensions = self.keypoints.shape[1] // joints

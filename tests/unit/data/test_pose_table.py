@@ -168,3 +168,14 @@ def test_a_dataset_in_other_processes(folder: Path, method: str) -> None:
         child.join()
         assert child.exitcode == 0
     assert [reader.poses(i).dense().keypoints.sum() for i in range(len(reader))] == expected
+
+
+def test_dense_takes_the_first_people_of_many(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
+        writer.write(random_sequence(0, people=3))
+    with ShardReader(tmp_path / "a.h5") as shard:
+        rows = shard.poses(0)
+        first, everybody = rows.dense(2), rows.dense()
+    assert len(everybody.scores) == 3
+    np.testing.assert_array_equal(first.keypoints, everybody.keypoints[:2])
+    np.testing.assert_array_equal(first.visible, everybody.visible[:2])
