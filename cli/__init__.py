@@ -17,14 +17,19 @@ from . import (
     experts,
     export,
     extract,
+    fuse,
     import_,
     info,
     merge,
+    models,
+    predict,
     refine,
     render,
     report,
     split,
     stats,
+    test,
+    train,
     validate,
 )
 from ._errors import report_errors
@@ -49,6 +54,12 @@ app.command("import")(import_.import_)
 app.command()(export.export)
 app.command()(render.render)
 app.command()(report.report)
+app.command()(train.train)
+app.command()(train.recipes)
+app.command()(test.test)
+app.command()(fuse.fuse)
+app.command()(predict.predict)
+app.add_typer(models.app, name="models")
 app.add_typer(experts.app, name="experts")
 
 

@@ -26,11 +26,20 @@ def report_errors(command: Callable[[], object]) -> None:
     except SkelkitError as error:
         if "--traceback" in sys.argv:
             raise
-        print(f"skelkit: {one_line(error.message)}", file=sys.stderr)
+        for line in _lines(error):
+            print(one_line(line), file=sys.stderr)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
     except BrokenPipeError:  # `skelkit info ... | head`
         sys.stderr.close()
         sys.exit(1)
+
+
+def _lines(error: SkelkitError) -> list[str]:
+    """The message; where it tells of several problems, each on a line of its own."""
+    problems = error.fields.get("problems", ())
+    if len(problems) < 2 or "where" not in error.fields:
+        return [f"skelkit: {error.message}"]
+    return [f"skelkit: {error.fields['where']}: {len(problems)} problems", *(f"  - {p}" for p in problems)]
 
 
 def one_line(text: str) -> str:

@@ -22,3 +22,4 @@ Device = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Shard = Annotated[Path, typer.Argument(help="A skeleton shard (.h5).", show_default=False)]
+Run = Annotated[Path, typer.Argument(help="Folder of a run, or of a model.", show_default=False)]

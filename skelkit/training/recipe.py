@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from skelkit.errors import ConfigError
 from skelkit.registry import unknown
@@ -72,15 +72,6 @@ class DataPart(_Part):
     """2-D: in half widths of the picture (X / w * 2 - [1, h / w])."""
     centre: str = ""
     """Joint that is the origin, as it is first; empty = none."""
-
-    @model_validator(mode="after")
-    def _clips_of_one_length(self) -> DataPart:
-        if self.test_clips > 1 and (not self.test_frames or self.sampling == "full"):
-            raise ValueError(
-                "data.test_clips: expected 1 where test clips are whole; try data.test_frames, and another "
-                "sampling than full"
-            )
-        return self
 
 
 class AugmentPart(_Part):
@@ -148,12 +139,6 @@ class StartPart(_Part):
     linear: bool = False
     """Linear evaluation: only the classifier learns, the rest stays as it is to the bit."""
 
-    @model_validator(mode="after")
-    def _linear_needs_weights(self) -> StartPart:
-        if self.linear and not self.weights:
-            raise ValueError("linear evaluation needs start.weights, the folder of a pre-trained model")
-        return self
-
 
 class Recipe(_Part):
     """All of it; every key has a default, so that a file says only what it is about."""
@@ -165,17 +150,6 @@ class Recipe(_Part):
     optimizer: OptimizerPart = OptimizerPart()
     training: TrainingPart = TrainingPart()
     start: StartPart = StartPart()
-
-    @model_validator(mode="after")
-    def _parts_agree(self) -> Recipe:
-        late = [m for m in self.optimizer.milestones if m >= self.training.epochs]
-        if late:
-            raise ValueError(
-                f"optimizer.milestones: expected epochs before the end ({self.training.epochs}), got {late}"
-            )
-        if self.data.validation and self.data.validation_share:
-            raise ValueError("data.validation and data.validation_share exclude each other: give one of them")
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,11 +203,31 @@ def read_recipe(values: Mapping[str, Any]) -> tuple[Recipe, list[str]]:
     current = dict(values)
     while True:
         try:
-            return Recipe.model_validate(current), problems
+            recipe = Recipe.model_validate(current)
         except ValidationError as error:
             found = error.errors(include_url=False)
             problems += [_sentence(e["loc"], e["type"], e["msg"], e.get("input")) for e in found]
             current = _without(current, [e["loc"] for e in found])
+        else:
+            return recipe, problems + _disagreements(recipe)
+
+
+def _disagreements(recipe: Recipe) -> list[str]:
+    """Values that are right one by one, but not together."""
+    problems = []
+    data, epochs = recipe.data, recipe.training.epochs
+    if late := [m for m in recipe.optimizer.milestones if m >= epochs]:
+        problems.append(f"optimizer.milestones: expected epochs before the end ({epochs}), got {late}")
+    if data.validation and data.validation_share:
+        problems.append("data.validation and data.validation_share exclude each other: give one of them")
+    if data.test_clips > 1 and (not data.test_frames or data.sampling == "full"):
+        problems.append(
+            "data.test_clips: expected 1 where test clips are whole; try data.test_frames, and another "
+            "sampling than full"
+        )
+    if recipe.start.linear and not recipe.start.weights:
+        problems.append("start.linear: expected start.weights, the folder of a pre-trained model, with it")
+    return problems
 
 
 def data_problems(recipe: Recipe, facts: DataFacts) -> list[str]:
@@ -274,11 +268,11 @@ def complain(problems: Sequence[str], where: str) -> None:
     """Raise what is wrong, all at once; nothing where nothing is.
 
     Raises:
-        ConfigError: `fields["problems"]` has them one by one.
+        ConfigError: `fields["problems"]` has them one by one, `fields["where"]` has `where`.
     """
     if problems:
-        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(f"{where}: {count}: {'; '.join(problems)}", problems=tuple(problems))
+        told = "; ".join(problems)
+        raise ConfigError(f"{where}: {told}", problems=tuple(problems), where=where)
 
 
 def _without(values: Mapping[str, Any], places: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
