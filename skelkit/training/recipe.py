@@ -121,7 +121,7 @@ class TrainingPart(_Part):
     """Clips per device and pass."""
     accumulate: Positive = 1
     """Passes per step of the optimizer."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     compile: bool = False
     """With torch.compile."""
     seed: int = Field(default=0, ge=0, lt=2**32)
