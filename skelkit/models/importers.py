@@ -206,6 +206,11 @@ def _unik(state: State, skeleton: Skeleton, num_people: int) -> SkeletonModel:
     return state.finish(weights, UNIK(config))
 
 
+def _taps(weight: Tensor) -> Tensor:
+    """(C_out, C_in, k, 1) -> (k, C_in, C_out)."""
+    return weight.squeeze(3).permute(2, 1, 0)
+
+
 def _unik_block(state: State, source: str, target: str, heads: int) -> dict[str, Tensor]:
     unit = f"{source}.s_unit"
     embeddings = [f"{unit}.{conv}.{i}" for conv in ("conv_a", "conv_b") for i in range(heads)]
@@ -217,7 +222,7 @@ def _unik_block(state: State, source: str, target: str, heads: int) -> dict[str,
         f"{target}.spatial.embed.weight": embed.flatten(1),
         f"{target}.spatial.embed.bias": embed_bias.flatten(),
         f"{target}.spatial.project.weight": project.flatten(1),
-        f"{target}.temporal.weight": state.take(f"{source}.t_unit.conv.weight").flatten(2),
+        f"{target}.temporal.weight": _taps(state.take(f"{source}.t_unit.conv.weight")),
     }
     out |= state.norm(f"{unit}.bn", f"{target}.spatial.norm", project_bias.sum(0))
     out |= state.norm(f"{source}.t_unit.bn", f"{target}.norm", state.take(f"{source}.t_unit.conv.bias"))
@@ -230,7 +235,7 @@ def _unik_block(state: State, source: str, target: str, heads: int) -> dict[str,
         bias = state.take(f"{unit}.out_conv.bias")
         out |= state.norm(f"{unit}.out_bn", f"{target}.spatial.collapse.1", bias)
     if f"{source}.residual.conv.weight" in state:
-        out[f"{target}.residual.0.weight"] = state.take(f"{source}.residual.conv.weight").flatten(2)
+        out[f"{target}.residual.0.weight"] = _taps(state.take(f"{source}.residual.conv.weight"))
         bias = state.take(f"{source}.residual.conv.bias")
         out |= state.norm(f"{source}.residual.bn", f"{target}.residual.1", bias)
     return out

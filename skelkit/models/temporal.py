@@ -1,12 +1,31 @@
-"""Convolution over time, of sequences stored with time first."""
+"""Convolution over time, of sequences stored with time first: (T, ..., C).
+
+On a CPU, training spends most of its time here. There the convolution runs as a Toom-Cook (Winograd)
+convolution: the same sums, but 35 products for 15 frames where 9 taps take 135. It is written as plain matrix
+products: a small one that takes 23 frames to 35 values, one of channels per value, and one back to 15 frames.
+Results differ from the direct way by rounding, about 2e-6 of their spread (direct: 2e-7); evaluation always
+goes the direct way.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+Matrix = npt.NDArray[np.float64]
+
+TAPS = 9
+TILE = 15
+_WORTH_IT = 16
+"""Channels from which the fewer products outweigh the detour."""
 
 
 class TemporalConv(nn.Module):
@@ -21,24 +40,156 @@ class TemporalConv(nn.Module):
         super().__init__()
         self.stride = stride
         self.dilation = dilation
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel))
+        self.weight = nn.Parameter(torch.empty(kernel, in_channels, out_channels))
         nn.init.normal_(self.weight, 0, math.sqrt(2 / (kernel * out_channels)))  # Kaiming, fan out
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter every sequence."""
-        time, *others, channels = x.shape
-        kernel = self.weight.shape[2]
-        if kernel == 1:
-            return functional.linear(x[:: self.stride], self.weight[..., 0])
-        # One picture with T rows and a column per sequence, its channels last.
-        picture = x.reshape(1, time, -1, channels).permute(0, 3, 1, 2)
-        out = functional.conv2d(
-            picture,
-            self.weight[..., None],
-            stride=(self.stride, 1),
-            padding=(self.dilation * (kernel - 1) // 2, 0),
-            dilation=(self.dilation, 1),
+        if len(self.weight) == 1:
+            return x[:: self.stride] @ self.weight[0]
+        if self._few_products(x):
+            return few_products(x, self.weight, self.stride, self.dilation)
+        return direct(x, self.weight, self.stride, self.dilation)
+
+    def _few_products(self, x: Tensor) -> bool:
+        taps, *channels = self.weight.shape
+        return (
+            self.training
+            and taps == TAPS
+            and min(channels) >= _WORTH_IT
+            and x.device.type == "cpu"
+            and x.dtype == self.weight.dtype == torch.float32
+            and (self.stride == 1 or self.dilation == 1)
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
         )
-        return out.permute(0, 2, 3, 1).reshape(
-            -1, *others, len(self.weight)
-        )  # a view where channels are last
+
+
+def direct(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """As one picture with T rows and a column per sequence, its channels last."""
+    time, *others, channels = x.shape
+    picture = x.reshape(1, time, -1, channels).permute(0, 3, 1, 2)
+    out = functional.conv2d(
+        picture,
+        weight.permute(2, 1, 0)[..., None],
+        stride=(stride, 1),
+        padding=(dilation * (len(weight) - 1) // 2, 0),
+        dilation=(dilation, 1),
+    )
+    return out.permute(0, 2, 3, 1).reshape(-1, *others, weight.shape[2])
+
+
+def few_products(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """The same by Toom-Cook, for 9 taps; either stride or dilation is 1."""
+    time, *others, channels = x.shape
+    x = x.reshape(time, -1, channels)
+    if dilation > 1:  # every dilation-th frame is a sequence of its own
+        x = functional.pad(x, (0, 0, 0, 0, 0, -time % dilation))
+        x = x.view(x.shape[0] // dilation, -1, channels)
+    out: Tensor = _ToomCook.apply(x, weight, stride)
+    return out.reshape(-1, *others, weight.shape[2])[: -(-time // stride)]
+
+
+@lru_cache(maxsize=1)
+def _transforms() -> tuple[Tensor, Tensor, Tensor]:
+    """Frames to values (35, 23), taps to values (35, 9), products to frames (15, 35).
+
+    Nested: 9 taps are 3 groups of 3, so both the groups and the taps of a group are filters of 3 taps:
+    F(5, 3) over F(3, 3). Winograd, Arithmetic Complexity of Computations, 1980; the points are those of the
+    least rounding among the small ones.
+    """
+    outer = _toom_cook((0, 1, -1, 2, -2, 0.5), 5)
+    inner = _toom_cook((0, 1, -1, 2), 3)
+    frames = np.zeros((35, TILE + TAPS - 1))
+    for group in range(7):  # group g holds frames 3 g to 3 g + 4
+        frames[:, 3 * group : 3 * group + 5] += np.kron(outer[0][:, [group]], inner[0])
+    taps = np.kron(outer[1], inner[1])
+    back = np.kron(outer[2], inner[2])
+    to_tensor = torch.tensor
+    return (
+        to_tensor(frames, dtype=torch.float32),
+        to_tensor(taps, dtype=torch.float32),
+        to_tensor(back, dtype=torch.float32),
+    )
+
+
+def _toom_cook(points: tuple[float, ...], outputs: int) -> tuple[Matrix, Matrix, Matrix]:
+    """F(outputs, 3) from its finite points; infinity is the last.
+
+    Values at the points determine a product of polynomials; a filter is the transpose of that product.
+    """
+    size = outputs + 2
+
+    def values(degree: int) -> Matrix:
+        finite = np.power.outer(np.asarray(points, np.float64), np.arange(degree))
+        return np.vstack([finite, np.eye(degree)[-1:]])
+
+    return np.asarray(np.linalg.inv(values(size)).T), values(3), values(outputs).T
+
+
+class _ToomCook(torch.autograd.Function):
+    """x (T, R, C_in), weight (9, C_in, C_out) -> (ceil(T / stride), R, C_out)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        frames, taps, back = _transforms()
+        time, rows, _ = x.shape
+        products = (taps @ weight.flatten(1)).view(-1, *weight.shape[1:])  # (35, C_in, C_out)
+        values = torch.bmm(_to_values(x, frames), products)  # (35, J R, C_out)
+        values = values.view(len(back[0]), -1, rows * weight.shape[2])  # (35, J, R C_out)
+        out = x.new_empty(-(-time // stride), rows * weight.shape[2])
+        for j, (kept, place) in enumerate(_outputs(time, stride)):
+            torch.mm(back[kept], values[:, j], out=out[place])
+        ctx.save_for_backward(x, products)
+        ctx.stride = stride
+        return out.view(-1, rows, weight.shape[2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, products = ctx.saved_tensors
+        frames, taps, back = _transforms()
+        time, rows, channels = x.shape
+        gradient = gradient.reshape(len(gradient), -1)  # (T', R C_out)
+        tiles = -(-time // TILE)
+        at_values = x.new_empty(len(frames), tiles, gradient.shape[1])
+        for j, (kept, place) in enumerate(_outputs(time, ctx.stride)):
+            torch.mm(back[kept].t(), gradient[place], out=at_values[:, j])
+        at_values = at_values.view(len(frames), tiles * rows, -1)  # (35, J R, C_out)
+        values = _to_values(x, frames)  # worked out anew: they are larger than x
+        at_products = torch.bmm(values.transpose(1, 2), at_values)  # (35, C_in, C_out)
+        at_weight = (taps.t() @ at_products.flatten(1)).view(-1, *products.shape[1:])
+        torch.bmm(at_values, products.transpose(1, 2), out=values)
+        values = values.view(len(frames), tiles, rows * channels)
+        at_x = x.new_zeros(time, rows * channels)
+        for j, (kept, place) in enumerate(_inputs(time)):
+            at_x[place].addmm_(frames[:, kept].t(), values[:, j])
+        return at_x.view(x.shape), at_weight, None
+
+
+def _to_values(x: Tensor, frames: Tensor) -> Tensor:
+    """(T, R, C) -> (35, J R, C)."""
+    time, rows, channels = x.shape
+    flat = x.reshape(time, -1)
+    out = x.new_empty(len(frames), -(-time // TILE), rows * channels)
+    for j, (kept, place) in enumerate(_inputs(time)):
+        torch.mm(frames[:, kept], flat[place], out=out[:, j])
+    return out.view(len(frames), -1, channels)
+
+
+def _inputs(time: int) -> list[tuple[slice, slice]]:
+    """Per tile: which of its 23 frames there are, and where in the sequence."""
+    half = TAPS // 2
+    places = [slice(max(0, s - half), min(time, s + TILE + half)) for s in range(0, time, TILE)]
+    starts = range(-half, time, TILE)
+    return [(slice(p.start - s, p.stop - s), p) for p, s in zip(places, starts, strict=False)]
+
+
+def _outputs(time: int, stride: int) -> list[tuple[slice, slice]]:
+    """Per tile: which of its 15 frames are wanted, and where they go."""
+    out = []
+    for start in range(0, time, TILE):
+        first, stop = -start % stride, min(TILE, time - start)
+        place = (start + first) // stride
+        out.append((slice(first, stop, stride), slice(place, place + len(range(first, stop, stride)))))
+    return out
