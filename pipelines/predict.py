@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,13 +152,4 @@ def _remapped(source: Path, target: Skeleton, output: Path) -> Path:
 
 def _in(target: Skeleton, sequence: SkeletonSequence) -> SkeletonSequence:
     keypoints, scores = remap(sequence.keypoints, sequence.scores, sequence.skeleton, target)
-    return SkeletonSequence(
-        skeleton=target,
-        keypoints=keypoints,
-        scores=scores,
-        **{
-            name: getattr(sequence, name)
-            for name in SkeletonSequence.__slots__
-            if name not in {"skeleton", "keypoints", "scores"}
-        },
-    )
+    return replace(sequence, skeleton=target, keypoints=keypoints, scores=scores)
