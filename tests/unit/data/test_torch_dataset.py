@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from skelkit.data import Clip, DatasetWriter, ShardReader, ShardWriter, empty_sequence
 from skelkit.data.choosing import PersonSelection, fill_missing
-from skelkit.data.sampling import FullClip, RandomCrop, UniformSegments
+from skelkit.data.sampling import FullClip, RandomCrop, Stretch, UniformSegments
 from skelkit.data.streams import parents
 from skelkit.data.torch_dataset import ClipInput, SkeletonDataset, collate
 from skelkit.data.transforms import RandomFlip, RandomRotation, RandomScale, centre_of
@@ -271,3 +271,20 @@ def test_batches_are_checked(changes: dict[str, torch.Tensor]) -> None:
     ClipBatch(**fitting)
     with pytest.raises(ConfigError, match=f"ClipBatch.{next(iter(changes))}: expected torch"):
         ClipBatch(**fitting | changes)
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.floats(0.1, 1), st.integers(0, 9))
+def test_a_stretched_clip_keeps_its_order_and_spans_its_window(
+    num_frames: int, length: int, window: float, seed: int
+) -> None:
+    sampler = Stretch(length=length, window=window, num_clips=2)
+    for frames in sampler(num_frames, np.random.default_rng(seed)):
+        assert len(frames) == length
+        assert (np.diff(frames) >= 0).all()
+        assert 0 <= frames[0] <= frames[-1] < num_frames
+        assert frames[-1] - frames[0] + 1 >= window * num_frames * (1 - 1 / length) - 1
+    whole = Stretch(length=length, window=window)(num_frames, None)[0]
+    moments = (np.arange(length) + 0.5) / length * num_frames
+    assert (np.abs(whole + 0.5 - moments) <= 0.5 + 1e-9).all()
+    first, last = sampler(num_frames, None)
+    assert first[0] <= last[0]
