@@ -135,8 +135,8 @@ def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: Counter[i
         return None
     if worker.task is None:
         raise SkelkitError(
-            f"worker processes died {_TRIES} times before they began, while they loaded experts ({why}); is "
-            "there enough memory? try fewer --workers, or `skelkit experts check`"
+            f"worker processes died {_TRIES} times before they began ({why}); is there enough memory? "
+            "try fewer --workers"
         )
     lost = (
         f"the process at work on it died {_TRIES} times ({why}); is there enough memory? run again to retry"

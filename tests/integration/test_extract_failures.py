@@ -73,7 +73,7 @@ def test_workers_that_die_while_they_load(tmp_path: Path, videos: Path, one_expe
             wait_until(lambda worker=worker: not Path(f"/proc/{worker}").exists(), "the worker to die")
         done = run.end()
     assert done.code == 3
-    assert "died 2 times while they loaded the experts (signal SIGKILL)" in done.sentence
+    assert "died 2 times before they began (signal SIGKILL)" in done.sentence
 
 
 @pytest.mark.slow
