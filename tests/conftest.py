@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell that runs the tests in the background has SIGINT ignored, and every process they start would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def find_pack() -> Path | None:

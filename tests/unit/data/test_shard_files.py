@@ -78,16 +78,7 @@ def test_equal_content_gives_equal_bytes_whenever_it_is_written(tmp_path: Path) 
                 np.testing.assert_array_equal(spooled[name][:], streamed[name][:])
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Python's own handler of SIGINT: a shell that runs the tests in the background has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
-
-
-def test_an_interrupt_while_writing_ends_cleanly(tmp_path: Path, interruptible: None) -> None:
+def test_an_interrupt_while_writing_ends_cleanly(tmp_path: Path) -> None:
     sequence = random_sequence(0, frames=2000)
     for delay in (0.01, 0.03, 0.06, 0.1, 0.15):
         timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
@@ -100,11 +91,10 @@ def test_an_interrupt_while_writing_ends_cleanly(tmp_path: Path, interruptible: 
                 writer.write(replace(sequence, video_id=str(count)))
         timer.join()
         assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interrupt_while_a_shard_is_begun_leaves_nothing_behind(
-    tmp_path: Path, interruptible: None
-) -> None:
+def test_an_interrupt_while_a_shard_is_begun_leaves_nothing_behind(tmp_path: Path) -> None:
     def interrupted(file: object, header: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
