@@ -10,14 +10,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ._errors import one_line
+from ._errors import INTERRUPTED, one_line
 from ._options import AsJson
 from ._output import stdout
 
 if TYPE_CHECKING:
     from skelkit.pipelines.train import TrainSummary
-
-_STOPPED = 1
 
 
 def train(
@@ -48,10 +46,11 @@ def train(
 ) -> None:
     """Train a network on a dataset by a recipe, and measure it.
 
-    Exit code: 0 done; 1 stopped on request (SIGUSR1), the same call goes on.
+    Ctrl-C, SIGTERM and Slurm's SIGUSR1 end it after the step at hand, with exit code 130; the same call goes
+    on as if nothing had been.
     """
+    from skelkit.pipelines.train import Hardware
     from skelkit.pipelines.train import train as run
-    from skelkit.training import Hardware
 
     console = Console(stderr=True, highlight=False)
 
@@ -75,7 +74,7 @@ def train(
     else:
         _print(done)
     if not done.finished:
-        raise typer.Exit(_STOPPED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def recipes(as_json: AsJson = False) -> None:

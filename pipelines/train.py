@@ -32,6 +32,8 @@ from skelkit.training import (
 if TYPE_CHECKING:
     from skelkit.models import SkeletonModel
 
+__all__ = ["Hardware", "TrainSummary", "train"]
+
 RUN_FILE = "run.json"
 _FORMAT = "skelkit-run"
 _DEVICES = {"gpu": "cuda"}

@@ -23,7 +23,7 @@ from skelkit.training.batches import EpochBatches
 from skelkit.training.curves import Curves, Listener
 from skelkit.training.module import ActionClassifier
 from skelkit.training.recipe import Recipe
-from skelkit.training.snapshots import CHECKPOINT_FILE, Snapshots
+from skelkit.training.snapshots import CHECKPOINT_FILE, Snapshots, handlers_put_back
 
 Collate = Callable[[list[Any]], ClipBatch]
 
@@ -166,7 +166,7 @@ def fit(
     if settings.compile:
         network.compile()
     checkpoint = folder / CHECKPOINT_FILE
-    with _quiet():
+    with _quiet(), handlers_put_back():
         trainer = pl.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,

@@ -6,7 +6,9 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,14 +16,16 @@ from typing import Any
 import lightning.pytorch as pl
 
 CHECKPOINT_FILE = "checkpoints/last.ckpt"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Snapshots(pl.Callback):
-    """Keeps the newest checkpoint of a run.
+    """Keeps the newest checkpoint of a run, and stops it cleanly.
 
-    On SIGUSR1, which Slurm sends some time before a job's end (``sbatch --signal=SIGUSR1@90``), the step
-    at hand is finished, a checkpoint is written, the job is put back into the queue, and the run stops.
-    (Lightning's own handler writes its checkpoint in the middle of whatever runs at that moment.)
+    On SIGINT, SIGTERM and SIGUSR1 the step at hand is finished, a checkpoint is written, and the run stops; a
+    second SIGINT interrupts at once. On SIGUSR1, which Slurm sends some time before a job's end
+    (``sbatch --signal=SIGUSR1@90``), the job is put back into the queue besides. (Lightning's own handler
+    writes its checkpoint in the middle of whatever runs at that moment.)
 
     Args:
         folder: Of the run.
@@ -29,18 +33,15 @@ class Snapshots(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / CHECKPOINT_FILE
-        self._asked = False
-        self._before: Any = None
+        self._asked: int | None = None
         self.stopped = False
         """Whether the run has stopped before its end, on request."""
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen."""
-        self._before = signal.signal(signal.SIGUSR1, self._hear)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Listen no longer."""
-        signal.signal(signal.SIGUSR1, self._before)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen, now that Lightning has set handlers of its own."""
+        if _in_main_thread():
+            for number in _SIGNALS:
+                signal.signal(number, self._hear)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -48,14 +49,14 @@ class Snapshots(pl.Callback):
         """Stop after a whole step where asked to."""
         if trainer.fit_loop._should_accumulate() or trainer.is_last_batch:  # then the epoch's end is near
             return
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+        if trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
             self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save."""
         if self.stopped:
             return
-        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+        if trainer.strategy.reduce_boolean_decision(self._asked is not None, all=False):
             self._stop(trainer)
         else:
             self._save(trainer)
@@ -64,7 +65,7 @@ class Snapshots(pl.Callback):
         self._save(trainer)
         self.stopped = True
         trainer.should_stop = True
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self._asked == signal.SIGUSR1:
             requeue(os.environ)
 
     def _save(self, trainer: pl.Trainer) -> None:
@@ -75,7 +76,25 @@ class Snapshots(pl.Callback):
             temporary.replace(self._path)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self._asked = number
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def handlers_put_back() -> Iterator[None]:
+    """After this, signals are handled as before, whatever Lightning and `Snapshots` have set."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        if _in_main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def requeue(environment: Mapping[str, str]) -> bool:

@@ -282,3 +282,14 @@ def test_models_are_listed_with_their_cost() -> None:
     assert {row["name"] for row in rows} >= {"unik", "stgcn", "agcn", "msg3d"}
     assert all(row["parameters"] > 1e6 and row["gflops"] > 0.1 for row in rows)
     assert "unik-posetics" in at_once("recipes", code=0).out
+
+
+def test_imports_of_what_is_none_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    torch.save({"x": torch.zeros(1)}, file)
+    call = ("models", "import", "unk", file, tmp_path / "out", "--joints", "coco17")
+    assert "did you mean unik" in at_once(*call, code=2).sentence
+    assert "weights.pt" in at_once(*call[:2], "unik", *call[3:], code=3).sentence
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine").touch()
+    assert "exists" in at_once(*call[:2], "unik", *call[3:], code=2).sentence

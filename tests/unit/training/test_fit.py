@@ -16,7 +16,9 @@ from skelkit.training.snapshots import requeue
 CPU = Hardware(accelerator="cpu")
 
 
-def run(folder: Path, recipe: Recipe, *, stop_after: int = 0, workers: int = 0) -> tuple[bool, TinyNetwork]:
+def run(
+    folder: Path, recipe: Recipe, *, stop_after: int = 0, workers: int = 0, how: int = signal.SIGUSR1
+) -> tuple[bool, TinyNetwork]:
     """Train; ask to stop in the middle of training pass number `stop_after`."""
     network = fresh()
     passes = 0
@@ -25,7 +27,7 @@ def run(folder: Path, recipe: Recipe, *, stop_after: int = 0, workers: int = 0) 
         nonlocal passes
         passes += module.training
         if passes == stop_after and module.training:
-            os.kill(os.getpid(), signal.SIGUSR1)
+            os.kill(os.getpid(), how)
 
     network.register_forward_pre_hook(count)
     done = fit(
@@ -63,6 +65,16 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     assert done
     assert same(whole, parts)
     assert read_curves(tmp_path / "parts") == read_curves(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_end_the_step_and_handlers_are_put_back(tmp_path: Path, how: int) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
+    done, _ = run(tmp_path, tiny_recipe(), stop_after=9, how=how)
+    assert not done
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+    saved = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert saved["global_step"] == 9
 
 
 def test_a_finished_run_stays_as_it_is(tmp_path: Path) -> None:
