@@ -127,6 +127,9 @@ def test_merge_says_why_it_will_not(tmp_path: Path, videos: Path, one_expert: li
     first, second = tmp_path / "first.h5", tmp_path / "second.h5"
     skelkit("extract", videos / "a.mp4", first, *one_expert)
     skelkit("extract", videos / "b.mp4", second, *one_expert, "--stride", "2")
+    copy = tmp_path / "copy.h5"
+    copy.write_bytes(first.read_bytes())
+    (tmp_path / "empty").mkdir()
     text = tmp_path / "text.h5"
     text.write_text("no shard")
     cut = tmp_path / "cut.h5"
@@ -136,12 +139,14 @@ def test_merge_says_why_it_will_not(tmp_path: Path, videos: Path, one_expert: li
     out = tmp_path / "out.h5"
     for parts, code, named in (
         ([first, second], 3, f"recipe.stride is 1 in {first}, but 2 in {second}"),
-        ([first, first], 3, "clip 'a' is in"),
-        ([first, tmp_path / "missing.h5"], 3, "missing.h5"),
+        ([first, first], 2, "first.h5 twice"),
+        ([first, copy], 3, "clip 'a' is in"),
+        ([first, tmp_path / "missing.h5"], 2, "missing.h5"),
         ([text], 3, "text.h5"),
         ([cut], 3, "cut.h5"),
         ([tmp_path / "strange.h5"], 3, "strange.h5"),
-        ([tmp_path], 3, str(tmp_path)),
+        ([tmp_path / "empty"], 2, "empty"),
+        ([tmp_path], 3, "cut.h5"),
     ):
         assert named in at_once("merge", out, *parts, code=code).sentence
         assert not out.exists()
