@@ -10,6 +10,7 @@ goes the direct way.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -20,10 +21,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from skelkit.models.cpu import trains_on_cpu
+
 Matrix = npt.NDArray[np.float64]
 
 TAPS = 9
 TILE = 15
+PIECE = 1 << 21
+"""Numbers worked on at a time: few enough for the processor's caches, many enough for its arithmetic."""
 _WORTH_IT = 16
 """Channels from which the fewer products outweigh the detour."""
 
@@ -47,22 +52,10 @@ class TemporalConv(nn.Module):
         """Filter every sequence."""
         if len(self.weight) == 1:
             return x[:: self.stride] @ self.weight[0]
-        if self._few_products(x):
+        taps, *channels = self.weight.shape
+        if taps == TAPS and min(channels) >= _WORTH_IT and trains_on_cpu(self, x, self.weight):
             return few_products(x, self.weight, self.stride, self.dilation)
         return direct(x, self.weight, self.stride, self.dilation)
-
-    def _few_products(self, x: Tensor) -> bool:
-        taps, *channels = self.weight.shape
-        return (
-            self.training
-            and taps == TAPS
-            and min(channels) >= _WORTH_IT
-            and x.device.type == "cpu"
-            and x.dtype == self.weight.dtype == torch.float32
-            and (self.stride == 1 or self.dilation == 1)
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-        )
 
 
 def direct(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -80,14 +73,19 @@ def direct(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
 
 
 def few_products(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    """The same by Toom-Cook, for 9 taps; either stride or dilation is 1."""
+    """The same by Toom-Cook, for 9 taps."""
     time, *others, channels = x.shape
     x = x.reshape(time, -1, channels)
     if dilation > 1:  # every dilation-th frame is a sequence of its own
-        x = functional.pad(x, (0, 0, 0, 0, 0, -time % dilation))
-        x = x.view(x.shape[0] // dilation, -1, channels)
-    out: Tensor = _ToomCook.apply(x, weight, stride)
-    return out.reshape(-1, *others, weight.shape[2])[: -(-time // stride)]
+        if time % dilation:
+            x = functional.pad(x, (0, 0, 0, 0, 0, -time % dilation))
+        out: Tensor = _ToomCook.apply(x.view(len(x) // dilation, -1, channels), weight, 1)
+        out = out.view(len(x), -1, weight.shape[2])
+        if len(out) != time or stride > 1:
+            out = out[:time:stride]
+    else:
+        out = _ToomCook.apply(x, weight, stride)
+    return out.reshape(-1, *others, weight.shape[2])
 
 
 @lru_cache(maxsize=1)
@@ -128,52 +126,59 @@ def _toom_cook(points: tuple[float, ...], outputs: int) -> tuple[Matrix, Matrix,
 
 
 class _ToomCook(torch.autograd.Function):
-    """x (T, R, C_in), weight (9, C_in, C_out) -> (ceil(T / stride), R, C_out)."""
+    """x (T, R, C_in), weight (9, C_in, C_out) -> (ceil(T / stride), R, C_out), some rows at a time."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-        frames, taps, back = _transforms()
+        _, taps, back = _transforms()
         time, rows, _ = x.shape
         products = (taps @ weight.flatten(1)).view(-1, *weight.shape[1:])  # (35, C_in, C_out)
-        values = torch.bmm(_to_values(x, frames), products)  # (35, J R, C_out)
-        values = values.view(len(back[0]), -1, rows * weight.shape[2])  # (35, J, R C_out)
-        out = x.new_empty(-(-time // stride), rows * weight.shape[2])
-        for j, (kept, place) in enumerate(_outputs(time, stride)):
-            torch.mm(back[kept], values[:, j], out=out[place])
+        out = x.new_empty(-(-time // stride), rows, products.shape[2])
+        for part, place in _pieces(products, x, out):
+            values = torch.bmm(_to_values(part), products).view(len(products), -(-time // TILE), -1)
+            for j, (kept, target) in enumerate(_outputs(time, stride)):
+                torch.mm(back[kept], values[:, j], out=place[target].flatten(1))
         ctx.save_for_backward(x, products)
         ctx.stride = stride
-        return out.view(-1, rows, weight.shape[2])
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, products = ctx.saved_tensors
         frames, taps, back = _transforms()
-        time, rows, channels = x.shape
-        gradient = gradient.reshape(len(gradient), -1)  # (T', R C_out)
-        tiles = -(-time // TILE)
-        at_values = x.new_empty(len(frames), tiles, gradient.shape[1])
-        for j, (kept, place) in enumerate(_outputs(time, ctx.stride)):
-            torch.mm(back[kept].t(), gradient[place], out=at_values[:, j])
-        at_values = at_values.view(len(frames), tiles * rows, -1)  # (35, J R, C_out)
-        values = _to_values(x, frames)  # worked out anew: they are larger than x
-        at_products = torch.bmm(values.transpose(1, 2), at_values)  # (35, C_in, C_out)
-        at_weight = (taps.t() @ at_products.flatten(1)).view(-1, *products.shape[1:])
-        torch.bmm(at_values, products.transpose(1, 2), out=values)
-        values = values.view(len(frames), tiles, rows * channels)
-        at_x = x.new_zeros(time, rows * channels)
-        for j, (kept, place) in enumerate(_inputs(time)):
-            at_x[place].addmm_(frames[:, kept].t(), values[:, j])
-        return at_x.view(x.shape), at_weight, None
+        size, channels_in, channels_out = products.shape
+        time, tiles = len(x), -(-len(x) // TILE)
+        at_x = torch.zeros_like(x)
+        at_products = torch.zeros_like(products)
+        for part, at_part, at_out in _pieces(products, x, at_x, gradient.contiguous()):
+            at_values = x.new_empty(size, tiles, part.shape[1] * channels_out)
+            for j, (kept, target) in enumerate(_outputs(time, ctx.stride)):
+                torch.mm(back[kept].t(), at_out[target].flatten(1), out=at_values[:, j])
+            at_values = at_values.view(size, -1, channels_out)
+            values = _to_values(part)
+            at_products.baddbmm_(values.transpose(1, 2), at_values)
+            torch.bmm(at_values, products.transpose(1, 2), out=values)
+            values = values.view(size, tiles, -1)
+            for j, (kept, source) in enumerate(_inputs(time)):
+                at_part[source].flatten(1).addmm_(frames[:, kept].t(), values[:, j])
+        return at_x, (taps.t() @ at_products.flatten(1)).view(-1, channels_in, channels_out), None
 
 
-def _to_values(x: Tensor, frames: Tensor) -> Tensor:
-    """(T, R, C) -> (35, J R, C)."""
+def _pieces(products: Tensor, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Some rows of all of them at a time: views (T, r, C) whose last two axes are one block of memory."""
+    size, *channels = products.shape
+    rows = max(1, PIECE // (size * -(-len(x) // TILE) * max(channels)))
+    yield from zip(*(torch.split(tensor, rows, dim=1) for tensor in (x, *others)), strict=True)
+
+
+def _to_values(x: Tensor) -> Tensor:
+    """(T, r, C) -> (35, J r, C)."""
+    frames = _transforms()[0]
     time, rows, channels = x.shape
-    flat = x.reshape(time, -1)
     out = x.new_empty(len(frames), -(-time // TILE), rows * channels)
-    for j, (kept, place) in enumerate(_inputs(time)):
-        torch.mm(frames[:, kept], flat[place], out=out[:, j])
+    for j, (kept, source) in enumerate(_inputs(time)):
+        torch.mm(frames[:, kept], x[source].flatten(1), out=out[:, j])
     return out.view(len(frames), -1, channels)
 
 

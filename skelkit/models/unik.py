@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skelkit.models.base import ChannelNorm, ModelConfig, Odd, SkeletonModel, Widths
+from skelkit.models.cpu import trains_on_cpu
+from skelkit.models.dependencies import mixed
 from skelkit.models.temporal import TemporalConv
 
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -115,11 +117,14 @@ class SLSU(nn.Module):
         """(T, n, K, C_in) -> (T, n, K, C_out)."""
         x = self.windows(x)  # (T, n, V, C_in), V = tau K
         time, n, joints, channels = x.shape
-        weights = self.dependency + self.attention(x)  # (n, N, V, V)
-        weights = weights.permute(0, 3, 1, 2).reshape(n, joints * self.num_heads, joints)  # (n, V N, V)
-        y = (weights @ x).view(time, n, joints, self.num_heads * channels)  # (T, n, V, N C_in)
-        y = self.norm(self.project(y))  # equation 2: the sum over heads lies in the product
-        y = functional.relu(y + self.down(x))  # (T, n, V, C_out)
+        if trains_on_cpu(self, x, self.dependency):
+            y = mixed(x, self.dependency, self.embed.weight, self.embed.bias, self.project.weight)
+        else:
+            weights = self.dependency + self.attention(x)  # (n, N, V, V)
+            weights = weights.permute(0, 3, 1, 2).reshape(n, joints * self.num_heads, joints)  # (n, V N, V)
+            y = (weights @ x).view(time, n, joints, self.num_heads * channels)  # (T, n, V, N C_in)
+            y = self.project(y)  # equation 2: the sum over heads lies in the product
+        y = functional.relu_(self.norm(y) + self.down(x))  # (T, n, V, C_out)
         y = y.view(time, n, self.window, joints // self.window, -1).transpose(2, 3).flatten(3)
         out: Tensor = self.collapse(y)  # (T, n, K, tau C_out) -> (T, n, K, C_out)
         return out

@@ -287,7 +287,7 @@ def test_parameters_missing_left_over_or_of_a_wrong_shape(kind: str, tmp_path: P
     file = tmp_path / "f"
     models.import_checkpoint(kind, written(file, state), skeleton="posetics17")
     unused = {n for n in state if n.endswith(("s_unit.bias", "num_batches_tracked"))}
-    for name in sorted(state.keys() - unused)[::2]:
+    for name in sorted(state.keys() - unused)[::5]:
         with pytest.raises(CheckpointError):
             models.import_checkpoint(
                 kind, written(file, {k: v for k, v in state.items() if k != name}), skeleton="posetics17"
