@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -99,8 +98,3 @@ def test_the_heatmap_has_a_cell_for_every_joint() -> None:
     shares = np.array([[0.0, 1.0, np.nan]])
     chart = heatmap(["train"], shares, ["a", "b", "c"])
     assert area(chart, "ground") > 20_000 and area(chart, "series-0") > 20_000
-
-
-def test_pyplot_is_not_touched() -> None:
-    charts_of()["length"].png()
-    assert "matplotlib.pyplot" not in sys.modules

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -61,5 +62,15 @@ def test_refuses_other_kinds_and_places(plot: Plot, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_no_window_system_is_touched() -> None:
-    assert "matplotlib.pyplot" not in sys.modules
+def test_no_window_system_is_touched(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from skelkit.report.figures import heatmap
+        from skelkit.report.plots import plot_histogram
+        plot_histogram(Path(sys.argv[1]), np.ones(9), np.ones(9), gamma=0.18)
+        heatmap(["train"], np.ones((1, 2)), ["a", "b"]).png()
+        sys.exit("matplotlib.pyplot" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True)
