@@ -40,7 +40,9 @@ class Weights(_Part):
     """The file of the network, and where it can be had."""
 
     file: str = Field(description="looked for in --weights, SKELKIT_WEIGHTS, beside the card, in the cache")
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", description="of the file itself")
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{8,64}$", description="of the file itself, or its first digits"
+    )
     urls: tuple[str, ...] = Field(default=(), description="mirrors, tried in order")
     archive_member: str | None = Field(
         default=None, description="name of the network inside a downloaded zip"

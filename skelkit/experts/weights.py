@@ -14,15 +14,40 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
+from typing import Protocol
 
 from skelkit.errors import WeightsError
-from skelkit.experts.cards import Card
+from skelkit.experts.cards import Weights
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes so far and bytes in all (None where the server does not say)."""
 
 _TIMEOUT_S = 30
 _BLOCK = 1 << 20
+
+
+class Wanted(Protocol):
+    """Whose weights are looked for: a card, or what a family of experts makes up in its place."""
+
+    @property
+    def name(self) -> str:
+        """The expert's name."""
+        ...
+
+    @property
+    def weights(self) -> Weights:
+        """The file, and where it can be had."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where a user's card lies, and perhaps its network beside it."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """What the network was made from."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +57,7 @@ class WeightsFile:
     path: Path
     sha256: str
     checked: bool
-    """Whether the card knows the sha256 (and it agrees)."""
+    """Whether the card knows the sha256, or how it begins (and it agrees)."""
 
 
 def cache_folder() -> Path:
@@ -41,7 +66,7 @@ def cache_folder() -> Path:
     return Path(base) / "skelkit" / "weights"
 
 
-def find_weights(card: Card, explicit: str | os.PathLike[str] | None = None) -> WeightsFile | None:
+def find_weights(card: Wanted, explicit: str | os.PathLike[str] | None = None) -> WeightsFile | None:
     """The card's file on this machine, or None.
 
     Args:
@@ -73,7 +98,7 @@ def find_weights(card: Card, explicit: str | os.PathLike[str] | None = None) -> 
 
 
 def ensure_weights(
-    card: Card, explicit: str | os.PathLike[str] | None = None, progress: Progress | None = None
+    card: Wanted, explicit: str | os.PathLike[str] | None = None, progress: Progress | None = None
 ) -> WeightsFile:
     """The card's file, downloaded into the cache where it is not on this machine yet.
 
@@ -102,7 +127,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _not_found(card: Card, failures: list[str]) -> str:
+def _not_found(card: Wanted, failures: list[str]) -> str:
     text = (
         f"{card.name}: expected weights file {card.weights.file}, found none in --weights, SKELKIT_WEIGHTS"
         f"{f', {card.folder}' if card.folder else ''} or {cache_folder()}"
@@ -116,14 +141,14 @@ def _not_found(card: Card, failures: list[str]) -> str:
     return text + f"; it has no public address of its own (made from {card.source}): name its folder"
 
 
-def _checked(card: Card, path: Path) -> WeightsFile:
+def _checked(card: Wanted, path: Path) -> WeightsFile:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{card.name}: cannot read {path}: {error.strerror}", path=path) from error
     wanted = card.weights.sha256
-    if wanted is not None and digest != wanted:
+    if wanted is not None and not digest.startswith(wanted):
         raise WeightsError(
             f"{card.name}: expected {path} to have sha256 {wanted[:12]}..., got {digest[:12]}...; it is "
             "damaged or another version: fetch it again, or write a card of your own for it",
@@ -134,7 +159,7 @@ def _checked(card: Card, path: Path) -> WeightsFile:
     return WeightsFile(path=path, sha256=digest, checked=wanted is not None)
 
 
-def _download(card: Card, url: str, progress: Progress | None) -> WeightsFile:
+def _download(card: Wanted, url: str, progress: Progress | None) -> WeightsFile:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
