@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format types bench clean install
+.PHONY: demo test test-slurm lint format types bench clean install
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Beside a real Slurm that is started for it; skipped with a reason where root and apt-get are not to be had.
+test-slurm: $(STAMP)
+	SKELKIT_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
