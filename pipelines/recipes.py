@@ -252,7 +252,16 @@ def _read(recipe: str, asked: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError(f"{recipe}: extends: expected the name of a recipe, got {base!r}")
     if base.endswith(".toml"):
         base = str(path.parent / base)
-    return _merged(_read(base, (*asked, name)), values)
+    below = _read(base, (*asked, name))
+    if _another_network(below.get("model"), values.get("model")):
+        below["model"] = {k: v for k, v in below["model"].items() if k != "options"}
+    return _merged(below, values)
+
+
+def _another_network(below: Any, above: Any) -> bool:
+    """Whether a recipe names another network than the one it extends, whose options are then not its own."""
+    both = isinstance(below, Mapping) and isinstance(above, Mapping)
+    return both and above.get("name", below.get("name")) != below.get("name")
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from skelkit.data import ShardReader, ShardWriter
 from skelkit.metrics import top_k_accuracy
-from skelkit.pipelines.recipes import preset_names
+from skelkit.pipelines.recipes import preset_names, read_values
 from skelkit.skeletons import COCO17, remap
 from skelkit.training import read_curves
 
@@ -98,19 +98,20 @@ def equal(a: Path, b: Path) -> bool:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_starts_and_takes_two_steps(name: str, tmp_path: Path) -> None:
-    model = name if name in SMALL else "unik"
+    model = read_values(name)["model"]["name"]
+    jhmdb = name.endswith("jhmdb")
     classes = {
         "unik-posetics": 320, "unik-smarthome-cs": 31, "unik-smarthome-cv1": 19, "unik-smarthome-cv2": 19,
         "unik-penn": 15, "unik-ntu60-cs": 60, "unik-ntu60-cv": 60, "unik-ntu120-cs": 120,
-        "unik-ntu120-cset": 120, "unik-jhmdb": 14,
-    }.get(name, 5)  # fmt: skip
+        "unik-ntu120-cset": 120,
+    }.get(name, 14 if jhmdb else 5)  # fmt: skip
     ntu = "ntu" in name
     dataset = make_dataset(
         tmp_path / "ds",
         labels=[f"class {i}" for i in range(classes)],
         used=2,
         clips={"train": 2, "test": 1, "val": 1},
-        joints="ntu25" if ntu else "jhmdb15" if name == "unik-jhmdb" else "posetics17",
+        joints="ntu25" if ntu else "jhmdb15" if jhmdb else "posetics17",
         dimensions=3 if ntu else 2,
     )
     shrunk = [f"model.options.{option}" for option in SMALL[model]]
@@ -275,6 +276,14 @@ def test_recipes_extend_each_other(recipe: Path, tmp_path: Path, data: Path) -> 
     assert "circle" in train(tmp_path / "a.toml", data, tmp_path / "run", code=2).sentence
     (tmp_path / "b.toml").write_text("epochs = ")
     assert "cannot read" in train(tmp_path / "a.toml", data, tmp_path / "run", code=2).sentence
+
+
+def test_another_network_does_not_take_over_the_options_of_the_one_it_replaces(tmp_path: Path) -> None:
+    above = tmp_path / "above.toml"
+    above.write_text('extends = "unik-jhmdb"\n[model]\nname = "stgcn"')
+    assert read_values(str(above))["model"] == {"name": "stgcn", "joints": "jhmdb15", "classes": 14}
+    above.write_text('extends = "unik-jhmdb"\n[model.options]\nnum_heads = 1')
+    assert read_values(str(above))["model"]["options"].keys() == {"channels", "dilations", "num_heads"}
 
 
 def test_models_are_listed_with_their_cost() -> None:
