@@ -4,12 +4,14 @@ from skelkit.models.base import ModelConfig, SkeletonModel
 from skelkit.models.checkpoint import ModelCard, load, read_card, save
 from skelkit.models.cost import Cost, cost
 from skelkit.models.importers import IMPORTERS, import_checkpoint
+from skelkit.models.maps import JointMaps
 from skelkit.models.registry import MODELS, build, configure
 
 __all__ = [
     "IMPORTERS",
     "MODELS",
     "Cost",
+    "JointMaps",
     "ModelCard",
     "ModelConfig",
     "SkeletonModel",

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from skelkit.models.base import ModelConfig, Odd, SkeletonModel, Widths
 from skelkit.models.graph import spatial_partition
+from skelkit.models.maps import JointUnit
 
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 """Output channels of the blocks (section 4.3, with the 10 blocks of the released code)."""
@@ -30,7 +31,7 @@ class AGCNConfig(ModelConfig):
     )
 
 
-class AdaptiveGraphConv(nn.Module):
+class AdaptiveGraphConv(JointUnit):
     """Adaptive graph convolution (equation 3): sum over subsets k of W_k f (A_k + B_k + C_k)."""
 
     def __init__(self, in_channels: int, out_channels: int, graph: Tensor, *, gated: bool) -> None:
@@ -55,6 +56,18 @@ class AdaptiveGraphConv(nn.Module):
         if self.gate is None:
             return functional.softmax(product, dim=2)
         return self.gate * torch.tanh(product)
+
+    def begun_with(self) -> Tensor:
+        """A: (S, K, K)."""
+        return self.graph
+
+    def shared(self) -> Tensor:
+        """A + B: (S, K, K)."""
+        return self.graph + self.learned
+
+    def adapted(self, x: Tensor) -> Tensor:
+        """C of the unit's input (n, C_in, T, K): (n, S, K, K)."""
+        return self.similarity(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, C_in, T, K) -> (n, C_out, T, K)."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skelkit.errors import ConfigError
+from skelkit.models.maps import JointMaps, JointUnit, joint_units
 from skelkit.skeletons import get_skeleton
 from skelkit.structures import Skeleton
 
@@ -140,6 +141,40 @@ class SkeletonModel(nn.Module):
             pooled = functional.interpolate(pooled, size=keypoints.shape[2], mode="linear").transpose(1, 2)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
+
+    @torch.no_grad()
+    def maps(self, keypoints: Tensor | None = None, visible: Tensor | None = None) -> list[JointMaps]:
+        """Which joints enter which others, unit by unit (figure 5 of UNIK); empty where no unit mixes joints.
+
+        Args:
+            keypoints: Clips as for `forward_features`, for what follows from them; None = the weights alone.
+            visible: As there.
+        """
+        units = joint_units(self)
+        adapted: dict[nn.Module, Tensor | None] = {}
+
+        def look(unit: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            assert isinstance(unit, JointUnit)  # noqa: S101  # these alone are hooked
+            adapted[unit] = unit.adapted(inputs[0])
+
+        if keypoints is not None:
+            hooks = [unit.register_forward_pre_hook(look) for unit in units.values()]
+            try:
+                self.forward_features(keypoints, visible)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+        return [
+            JointMaps(
+                name=name,
+                before=unit.begun_with(),
+                learned=unit.shared().detach(),
+                attention=None
+                if (found := adapted.get(unit)) is None
+                else torch.unflatten(found, 0, (-1, self.config.num_people)),
+            )
+            for name, unit in units.items()
+        ]
 
     def _check(self, keypoints: Tensor) -> None:
         c = self.config

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from skelkit.models.base import ModelConfig, Odd, SkeletonModel
 from skelkit.models.graph import adjacency, scales
+from skelkit.models.maps import JointUnit
 
 BRANCHES = 6
 """Branches of a multi-scale temporal convolution: four dilations, max pooling, 1 x 1."""
@@ -47,11 +48,12 @@ def _conv(in_channels: int, out_channels: int, relu: bool = True) -> list[nn.Mod
     return [*layers, nn.ReLU()] if relu else layers
 
 
-class MultiScaleGraphConv(nn.Module):
+class MultiScaleGraphConv(JointUnit):
     """Multi-scale aggregation with a learnt residual mask (equations 3 to 5), on K or tau K nodes."""
 
-    def __init__(self, in_channels: int, out_channels: int, graph: Tensor) -> None:
+    def __init__(self, in_channels: int, out_channels: int, graph: Tensor, *, part: str) -> None:
         super().__init__()
+        self.part = part
         self.graph: Tensor
         self.register_buffer("graph", graph.clone(), persistent=False)  # (S, V, V)
         self.mask = nn.Parameter(torch.empty_like(graph).uniform_(-1e-6, 1e-6))
@@ -62,6 +64,14 @@ class MultiScaleGraphConv(nn.Module):
         y = torch.einsum("svw,nctw->nsctv", self.graph + self.mask, x)  # (n, S, C_in, T, V)
         out: Tensor = self.mlp(y.flatten(1, 2))
         return out
+
+    def begun_with(self) -> Tensor:
+        """Normalised adjacency, (S, V, V): symmetric."""
+        return self.graph
+
+    def shared(self) -> Tensor:
+        """Adjacency plus mask, (S, V, V); here the first axis is that of the nodes that are entered."""
+        return (self.graph + self.mask).transpose(1, 2)
 
 
 class MultiScaleTemporalConv(nn.Module):
@@ -106,7 +116,7 @@ class G3D(nn.Module):
         self.window = window
         self.stride = stride
         inner = out_channels if first else in_channels
-        self.spatial = MultiScaleGraphConv(in_channels, inner, graph)
+        self.spatial = MultiScaleGraphConv(in_channels, inner, graph, part=f"windows of {window} frames")
         self.collapse = nn.Conv3d(inner, out_channels, (1, window, 1))
         self.bn = nn.BatchNorm2d(out_channels)
 
@@ -131,7 +141,7 @@ class STGCBlock(nn.Module):
         inner = out_channels if first else in_channels
         graph = torch.from_numpy(scales(connected, config.num_scales))
         self.factorised = nn.Sequential(
-            MultiScaleGraphConv(in_channels, inner, graph),
+            MultiScaleGraphConv(in_channels, inner, graph, part="single frames"),
             MultiScaleTemporalConv(inner, out_channels, stride=stride),
             MultiScaleTemporalConv(out_channels, out_channels, relu=False),
         )

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from skelkit.models.base import ModelConfig, Odd, SkeletonModel, Widths
 from skelkit.models.graph import spatial_partition
+from skelkit.models.maps import JointUnit
 
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 """Output channels of the blocks (section 3.5, with the 10 blocks of the released code)."""
@@ -27,7 +28,7 @@ class STGCNConfig(ModelConfig):
     )
 
 
-class GraphConv(nn.Module):
+class GraphConv(JointUnit):
     """Graph convolution over S subsets (equation 10), with learnable edge importance M."""
 
     def __init__(self, in_channels: int, out_channels: int, graph: Tensor) -> None:
@@ -40,7 +41,15 @@ class GraphConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, C_in, T, K) -> (n, C_out, T, K)."""
         y = torch.unflatten(self.conv(x), 1, (len(self.graph), -1))  # (n, S, C_out, T, K)
-        return torch.einsum("nsctv,svw->nctw", y, self.graph * self.importance)
+        return torch.einsum("nsctv,svw->nctw", y, self.shared())
+
+    def begun_with(self) -> Tensor:
+        """A: (S, K, K)."""
+        return self.graph
+
+    def shared(self) -> Tensor:
+        """A times M, element by element: (S, K, K)."""
+        return self.graph * self.importance
 
 
 class Block(nn.Module):

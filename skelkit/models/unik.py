@@ -20,6 +20,7 @@ from torch.nn import functional
 from skelkit.models.base import ChannelNorm, ModelConfig, Odd, SkeletonModel, Widths
 from skelkit.models.cpu import trains_on_cpu
 from skelkit.models.dependencies import mixed
+from skelkit.models.maps import JointUnit
 from skelkit.models.temporal import TemporalConv
 
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -56,7 +57,7 @@ class UNIKConfig(ModelConfig):
         return self.model_copy(update={"dilations": (1,) * len(self.channels), "first_heads": 3})
 
 
-class SLSU(nn.Module):
+class SLSU(JointUnit):
     """Spatial Long-short Dependency Unit (equations 2 to 5) with its batch normalisation and residual.
 
     Two things the paper leaves open are as in the released code: the product of the embeddings is divided by
@@ -129,6 +130,14 @@ class SLSU(nn.Module):
         out: Tensor = self.collapse(y)  # (T, n, K, tau C_out) -> (T, n, K, C_out)
         return out
 
+    def shared(self) -> Tensor:
+        """W: (N, V, V)."""
+        return self.dependency
+
+    def adapted(self, x: Tensor) -> Tensor:
+        """A of the unit's input (T, n, K, C_in): (n, N, V, V)."""
+        return self.attention(self.windows(x))
+
     def windows(self, x: Tensor) -> Tensor:
         """The tau frames around each: (T, n, K, C) -> (T, n, tau K, C), zeros beyond both ends."""
         if self.window == 1:
@@ -196,21 +205,3 @@ class UNIK(SkeletonModel):
         """(n, T, K, C) -> (n, T', K, D)."""
         out: Tensor = self.blocks(x.transpose(0, 1).contiguous())  # (T', n, K, D)
         return out.transpose(0, 1)
-
-    @torch.no_grad()
-    def maps(self, keypoints: Tensor, visible: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """What figure 5 shows, block by block: W_i (N, V, V) and A_i (B, M, N, V, V)."""
-        found: list[tuple[Tensor, Tensor]] = []
-
-        def look(unit: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if isinstance(unit, SLSU):
-                attention = unit.attention(unit.windows(inputs[0]))
-                found.append((unit.dependency.detach(), torch.unflatten(attention, 0, keypoints.shape[:2])))
-
-        hooks = [m.register_forward_pre_hook(look) for m in self.modules() if isinstance(m, SLSU)]
-        try:
-            self.forward_features(keypoints, visible)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return found

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from skelkit.errors import ConfigError
 from skelkit.models import MODELS, SkeletonModel, build, configure, cost
+from skelkit.models.maps import JointUnit
+from skelkit.models.unik import UNIK
 from skelkit.skeletons import SKELETONS
 from skelkit.structures import Skeleton
 
@@ -224,3 +227,46 @@ def test_centre_can_be_named(name: str) -> None:
     with pytest.raises(ConfigError, match="center"):
         small(name, skeleton=chain)
     assert small(name, skeleton=chain, center="b")(torch.randn(2, 2, 16, 3, 2)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_shows_which_joints_enter_which(name: str) -> None:
+    model = small(name).eval()
+    found = model.maps(clips(model))
+    assert [maps.name for maps in found][:1] == (
+        ["Block 1"] if name != "msg3d" else ["Block 1, single frames"]
+    )
+    assert len({maps.name for maps in found}) == len(found) == (6 if name == "msg3d" else 2)
+    for maps in found:
+        assert maps.learned.shape[1] == maps.learned.shape[2]
+        assert maps.learned.shape[1] % 17 == 0
+        if maps.before is not None:  # nothing has been learnt yet
+            torch.testing.assert_close(maps.learned, maps.before, atol=1e-5, rtol=0)
+        if maps.attention is not None:
+            assert maps.attention.shape == (2, 2, *maps.learned.shape)
+    assert (found[0].attention is not None) == (name in {"unik", "agcn"})
+    assert (found[0].before is None) == (name == "unik")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_maps_say_from_which_joint_to_which(name: str) -> None:
+    """Change the weight from one joint to another: in the first unit, only the other's features move."""
+    model = small(name, num_people=1).eval()
+    unit = next(m for m in model.modules() if isinstance(m, JointUnit))
+    outputs: list[torch.Tensor] = []
+    unit.register_forward_hook(lambda module, inputs, out: outputs.append(out.detach()))
+    before = model.maps()[0].learned.clone()
+    own = {"unik": "dependency", "agcn": "learned", "stgcn": "importance", "msg3d": "mask"}[name]
+    source, target = next((v, w) for v, w in before[1].nonzero().tolist() if v != w)
+    if isinstance(model, UNIK):
+        nn.init.ones_(unit.norm.weight)  # it begins as good as switched off
+    for change in (5.0, -5.0):
+        with torch.no_grad():
+            at = (1, target, source) if name == "msg3d" else (1, source, target)
+            getattr(unit, own)[at] += change
+        if change > 0:
+            assert (model.maps()[0].learned - before).nonzero().tolist() == [[1, source, target]]
+        model(clips(model))
+    changed = (outputs[-2] - outputs[-1]).abs()
+    joints = changed.amax(dim=(0, 1, 3) if name == "unik" else (0, 1, 2)).nonzero().flatten().tolist()
+    assert joints == [target]

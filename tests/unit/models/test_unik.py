@@ -91,10 +91,12 @@ def test_maps_of_figure_5() -> None:
     model = small().eval()
     found = model.maps(torch.randn(3, 2, 16, 15, 2))
     assert len(found) == 2
-    for block, (dependency, attention) in zip(model.blocks, found, strict=True):
-        assert torch.equal(dependency, block.spatial.dependency)
-        assert attention.shape == (3, 2, 3, 15, 15)
-        torch.testing.assert_close(attention.sum(dim=-2), torch.ones(3, 2, 3, 15))
+    for block, maps in zip(model.blocks, found, strict=True):
+        assert torch.equal(maps.learned, block.spatial.dependency)
+        assert maps.before is None
+        assert maps.attention is not None and maps.attention.shape == (3, 2, 3, 15, 15)
+        torch.testing.assert_close(maps.attention.sum(dim=-2), torch.ones(3, 2, 3, 15))
+    assert all(maps.attention is None for maps in model.maps())
 
 
 def test_heads_are_not_worked_off_one_by_one() -> None:
