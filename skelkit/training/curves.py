@@ -44,6 +44,13 @@ class Curves(pl.Callback):
         """Go on from these points."""
         self.rows = list(state_dict["rows"])
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """What the checkpoint knows, the loggers have on disk: a kill after this leaves no gap."""
+        for logger in trainer.loggers:
+            logger.save()
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -60,7 +67,11 @@ class Curves(pl.Callback):
         self._lr = float(optimizer.param_groups[0]["lr"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Figures of the epoch, which the module has worked out."""
+        """Figures of the epoch, which the module has worked out; none of one that was stopped within."""
+        if not trainer.is_last_batch:
+            if trainer.is_global_zero:
+                self._write()
+            return
         pl_module.close_epoch()
         figures: dict[str, float] = pl_module.figures
         self._add(trainer, figures)

@@ -178,7 +178,9 @@ def fit(
             deterministic="warn",
             benchmark=False,
             callbacks=callbacks,
-            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+            logger=TensorBoardLogger(
+                folder, name="tensorboard", version="", purge_step=_steps(checkpoint) + 1
+            ),
             enable_checkpointing=False,
             enable_progress_bar=sys.stderr.isatty(),
             enable_model_summary=False,
@@ -200,6 +202,13 @@ def fit(
     if not trainer.is_global_zero:
         return None
     return not snapshots.stopped and trainer.current_epoch >= settings.epochs
+
+
+def _steps(checkpoint: Path) -> int:
+    """Steps taken before it; what a killed run has told TensorBoard of later ones will come again."""
+    if not checkpoint.exists():
+        return -1
+    return int(torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["global_step"])
 
 
 class _quiet:  # noqa: N801

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import TinyNetwork, fresh, tiny_clips, tiny_recipe
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 from skelkit.training import Hardware, Recipe, fit, read_curves
 from skelkit.training.snapshots import requeue
@@ -42,6 +44,19 @@ def run(
     return bool(done), network
 
 
+def told_to_tensorboard(folder: Path) -> list[tuple[str, float, float]]:
+    """Tag, step and value of every point that TensorBoard shows."""
+    events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    points = [(tag, point) for tag in events.Tags()["scalars"] for point in events.Scalars(tag)]
+    return sorted((tag, point.step, pytest.approx(point.value, rel=1e-5)) for tag, point in points)
+
+
+def in_the_table(folder: Path) -> list[tuple[str, float, float]]:
+    """The same of ``curves.csv``."""
+    rows = read_curves(folder)
+    return sorted((k, row["step"], v) for row in rows for k, v in row.items() if k not in {"epoch", "step"})
+
+
 def same(a: nn.Module, b: nn.Module) -> bool:
     pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
     return all(torch.equal(x, y) for x, y in pairs)
@@ -61,10 +76,28 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     for stop in stops:
         done, _ = run(tmp_path / "parts", recipe, stop_after=stop, workers=workers)
         assert not done
+        assert set(map(str, read_curves(tmp_path / "parts"))) < set(map(str, read_curves(tmp_path / "whole")))
     done, parts = run(tmp_path / "parts", recipe, workers=workers)
     assert done
     assert same(whole, parts)
     assert read_curves(tmp_path / "parts") == read_curves(tmp_path / "whole")
+    assert told_to_tensorboard(tmp_path / "parts") == in_the_table(tmp_path / "whole")
+
+
+def test_what_a_killed_run_told_too_early_is_told_once(tmp_path: Path) -> None:
+    """A run killed after its last checkpoint: its later points, on disk or not, come again."""
+    recipe = tiny_recipe()
+    done, _ = run(tmp_path, recipe, stop_after=8)
+    assert not done
+    with SummaryWriter(tmp_path / "tensorboard", filename_suffix=".killed") as writer:
+        for step in (9, 10):
+            writer.add_scalar("loss", 99.0, step)
+    done, _ = run(tmp_path, recipe)
+    assert done
+    assert told_to_tensorboard(tmp_path) == in_the_table(tmp_path)
+    (tmp_path / "checkpoints/last.ckpt").unlink()  # killed before there was one
+    done, _ = run(tmp_path, recipe)
+    assert told_to_tensorboard(tmp_path) == in_the_table(tmp_path)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
