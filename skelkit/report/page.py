@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from skelkit.report.charts import Chart
 from skelkit.report.choosing import MOST_CLASSES, spread_clips, typical_clips, worst_clips
 from skelkit.report.facts import DatasetFacts
 from skelkit.report.figures import class_sizes, funnel, heatmap, histograms, named_classes
-from skelkit.report.movie import write_whole
-from skelkit.report.palette import PAGE, SERIES
+from skelkit.report.rendering import render, write_report
 from skelkit.report.strips import Strip, draw_strip
 from skelkit.report.tables import (
     class_rows,
@@ -33,7 +27,7 @@ from skelkit.report.tables import (
 )
 from skelkit.structures import Float32, SkeletonSequence
 
-_MOST_RECIPE = 200_000
+MOST_RECIPE = 200_000
 """Characters of the recipe that the page shows."""
 
 
@@ -74,35 +68,27 @@ class DatasetReport:
     def html(self) -> str:
         """The page."""
         facts, classes = self._facts, self._classes[:MOST_CLASSES]
-        script = (files("skelkit.report") / "templates" / "page.js").read_text("utf-8")
         recipe = json.dumps(dict(facts.recipe), indent=2, ensure_ascii=False, default=str)
-        return (
-            _environment()
-            .get_template("page.html")
-            .render(
-                facts=facts,
-                palette=PAGE,
-                num_series=SERIES,
-                script=Markup(script),  # ours
-                script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-                totals=totals(facts),
-                splits=split_totals(facts),
-                experts=self._seen.experts,
-                oddities=oddities(facts, self._classes),
-                sizes=self._sizes,
-                charts=self._charts,
-                num_sampled=self._seen.num_sampled,
-                num_poses=len(self._seen.confidence),
-                classes=classes,
-                num_classes=len(self._classes),
-                most=max([row.clips for row in classes], default=0),
-                filters=self._filters,
-                visible=self._visible,
-                sizes_of={row.label: row.clips for row in self._classes},
-                typical=[(label, self._card(i)) for label, i in self._typical.items()],
-                worst=[self._card(i) for i in self._worst],
-                recipe=shortened(recipe, _MOST_RECIPE),
-            )
+        return render(
+            "dataset.html",
+            facts=facts,
+            totals=totals(facts),
+            splits=split_totals(facts),
+            experts=self._seen.experts,
+            oddities=oddities(facts, self._classes),
+            sizes=self._sizes,
+            charts=self._charts,
+            num_sampled=self._seen.num_sampled,
+            num_poses=len(self._seen.confidence),
+            classes=classes,
+            num_classes=len(self._classes),
+            most=max([row.clips for row in classes], default=0),
+            filters=self._filters,
+            visible=self._visible,
+            sizes_of={row.label: row.clips for row in self._classes},
+            typical=[(label, self._card(i)) for label, i in self._typical.items()],
+            worst=[self._card(i) for i in self._worst],
+            recipe=shortened(recipe, MOST_RECIPE),
         )
 
     def figures(self) -> Iterator[Chart]:
@@ -127,12 +113,7 @@ class DatasetReport:
         Raises:
             OutputError: the operating system refuses (disk full, no permission).
         """
-        written = []
-        for chart in self.figures():
-            written.append(figures / f"{chart.name}.png")
-            write_whole(written[-1], chart.png())
-        write_whole(page, self.html().encode("utf-8", "backslashreplace"))
-        return written
+        return write_report(self.html(), self.figures(), page, figures)
 
     def _card(self, index: int) -> dict[str, Any]:
         """What the page says of one clip."""
@@ -161,43 +142,3 @@ def _look(facts: DatasetFacts, clip_at: Callable[[int], SkeletonSequence], drawn
     return _Seen(
         strips=strips, confidence=np.concatenate(confidence), num_sampled=len(sample), experts=list(experts)
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("skelkit.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {"number": _number, "count": _count, "size": _size, "name": _name}
-    return environment
-
-
-def _number(value: float, places: int = 0) -> str:
-    """With thousands set off; a dash where there is none."""
-    return f"{value:,.{places}f}" if np.isfinite(value) else "\N{EN DASH}"
-
-
-def _count(count: int) -> str:
-    """In millions, to three places, where it is many: room is short."""
-    millions = count / 1e6
-    return _number(count) if millions < 1 else f"{millions:,.{2 - sum(millions >= n for n in (10, 100))}f} M"
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.3g} {unit}"
-
-
-def _name(text: str, none: str = "no label", longest: int = 160) -> Markup:
-    """A name of any length and direction of writing, or a note that there is none."""
-    if not text:
-        return Markup("<i>{}</i>").format(none)
-    return Markup("<bdi>{}</bdi>").format(shortened(text, longest))
