@@ -24,7 +24,7 @@ from skelkit.errors import SkelkitError
 
 Task = TypeVar("Task")
 
-_TRIES = 2
+TRIES = 2
 """Workers a task, or loading, may kill before it is given up."""
 
 
@@ -129,18 +129,16 @@ def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: Counter[i
     why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     number = _LOADING if worker.task is None else worker.task[0]
     deaths[number] += 1
-    if deaths[number] < _TRIES:
+    if deaths[number] < TRIES:
         if worker.task is not None:
             waiting.appendleft(worker.task)
         return None
     if worker.task is None:
         raise SkelkitError(
-            f"worker processes died {_TRIES} times before they began ({why}); is there enough memory? "
+            f"worker processes died {TRIES} times before they began ({why}); is there enough memory? "
             "try fewer --workers"
         )
-    lost = (
-        f"the process at work on it died {_TRIES} times ({why}); is there enough memory? run again to retry"
-    )
+    lost = f"the process at work on it died {TRIES} times ({why}); is there enough memory? run again to retry"
     return Event(task=worker.task[1], kind="lost", data=lost)
 
 

@@ -86,6 +86,10 @@ class OutputError(SkelkitError):
     """The output cannot be written: it exists and is not ours, the disk is full, no permission."""
 
 
+class ClusterError(SkelkitError):
+    """A cluster cannot be had, was lost, or a worker of it is of no use."""
+
+
 class MissingExtraError(SkelkitError):
     """An optional dependency is not installed; ``extra`` names the one to install."""
 
