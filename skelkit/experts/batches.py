@@ -1,0 +1,112 @@
+"""Many items through a network, as many at a time as the device's memory holds."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+from skelkit.errors import ExpertError
+
+Result = TypeVar("Result")
+
+_MEMORY_WORDS = (
+    "out of memory",  # PyTorch, the CUDA runtime
+    "failed to allocate memory",  # ONNX Runtime's arena
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "bad allocation",
+    "std::bad_alloc",
+)
+
+
+class Notices:
+    """Things a user should hear once, kept until somebody who can say them fetches them."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._waiting: list[str] = []
+        self._lock = Lock()
+
+    def add(self, text: str) -> None:
+        """Keep a sentence, unless it was said before."""
+        with self._lock:
+            if text not in self._said:
+                self._said.add(text)
+                self._waiting.append(text)
+
+    def fetch(self) -> list[str]:
+        """What has come up since the last call."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        return waiting
+
+
+NOTICES = Notices()
+"""Of this process."""
+
+
+class Batches:
+    """Cuts items into batches, and into smaller ones where memory does not suffice.
+
+    Args:
+        name: Of the network, for messages.
+        size: Items in a batch to begin with.
+        notices: Who is told that batches were made smaller.
+    """
+
+    def __init__(self, name: str, size: int, notices: Notices = NOTICES) -> None:
+        self.name = name
+        self.size = size
+        self._notices = notices
+
+    def map(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
+        """Do `work` on slices that cover `count` items, in order.
+
+        A slice that does not fit the memory is halved, and later ones are no larger.
+
+        Raises:
+            ExpertError: the memory does not suffice for a single item.
+        """
+        results: list[Result] = []
+        begin = 0
+        while begin < count:
+            part = slice(begin, min(begin + self.size, count))
+            failure: str | None = None
+            try:
+                results.append(work(part))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = (str(error) or type(error).__name__).splitlines()[0]
+            # outside the handler: the traceback held the tensors of the failed run
+            if failure is None:
+                begin = part.stop
+            else:
+                self._halve(part.stop - part.start, failure)
+        return results
+
+    def _halve(self, failed: int, why: str) -> None:
+        if failed == 1:
+            raise ExpertError(
+                f"{self.name}: the device's memory does not suffice for a single item ({why}); try a "
+                "smaller network, another device, or end what else runs on this one"
+            )
+        self.size = (failed + 1) // 2
+        self._notices.add(f"{self.name}: device memory exhausted, going on with batches of {self.size}")
+        release_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a run failed for want of memory, in the words of PyTorch, ONNX Runtime or the CUDA runtime."""
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS)
+
+
+def release_memory() -> None:
+    """Give back what PyTorch's cache holds on a GPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
