@@ -38,6 +38,20 @@ test: $(STAMP)
 test-slurm: $(STAMP)
 	SKELKIT_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
 
+# MMPose's and MMDetection's networks as experts. Not with their dependencies: see the extra in pyproject.toml.
+MMLAB_STAMP := $(VENV)/.openmmlab
+openmmlab: $(MMLAB_STAMP)
+
+$(MMLAB_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,openmmlab]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$($(BIN)/python -m skelkit.experts.openmmlab.environment)
+	touch $@
+
+# What proves it: an environment of its own, from nothing.
+test-openmmlab:
+	$(MAKE) VENV=$(VENV)-openmmlab openmmlab
+	$(VENV)-openmmlab/bin/python -m pytest -m openmmlab $(ARGS)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +70,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-openmmlab build dist demo-out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,14 @@ from skelkit.experts.engine import Device, choose_device
 from skelkit.protocols import Detector, PoseExpert
 from skelkit.registry import Registry
 
-FAMILIES = Registry("experts", {"onnx": "skelkit.experts.onnx"})
+FAMILIES = Registry(
+    "experts",
+    {
+        "onnx": "skelkit.experts.onnx",
+        "mmpose": "skelkit.experts.openmmlab.poses",
+        "mmdet": "skelkit.experts.openmmlab.detectors",
+    },
+)
 
 __all__ = ["FAMILIES", "Device", "build_detector", "build_expert", "choose_device", "describe"]
 

@@ -57,7 +57,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("plugin")
 def test_a_family_of_another_package() -> None:
-    assert FAMILIES.names() == ["broken", "made", "onnx"]
+    assert {"broken", "made", "onnx"} <= set(FAMILIES.names())
     assert describe("made:large", "w") == {"name": "large", "weights": "w"}
     expert = build_expert("made:large", device=CPU)
     assert isinstance(expert, PoseExpert) and expert.name == "large"

@@ -1,0 +1,209 @@
+"""Networks out of OpenMMLab configs, with weights, ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from skelkit.errors import ConfigError, ExpertError, MissingExtraError
+from skelkit.experts.engine import Device
+from skelkit.experts.openmmlab import checkpoints
+from skelkit.experts.openmmlab.environment import prepare
+from skelkit.experts.openmmlab.index import Entry, resolve
+from skelkit.experts.openmmlab.naming import Request
+from skelkit.experts.openmmlab.pictures import Normalise
+from skelkit.experts.weights import WeightsFile
+
+Weights = str | os.PathLike[str] | None
+_CODE_FAILS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What a config, which is code, and the modules it names may raise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A network, named and found, not yet in memory."""
+
+    package: str
+    request: Request
+    config: Any
+    """The ``mmengine.Config``."""
+    config_name: str
+    entry: Entry | None
+    """Its place in the index, None for a config file of the user's."""
+
+    @property
+    def name(self) -> str:
+        """The expert's name."""
+        return self.request.label(self.config_name)
+
+    def weights(self, explicit: Weights) -> WeightsFile | None:
+        """The file with its weights; None where they are random.
+
+        Raises:
+            WeightsError: not to be had.
+        """
+        if self.request.random is not None:
+            return None
+        if self.request.checkpoint is not None:
+            return checkpoints.own(self.request.checkpoint)
+        if self.entry is None:
+            raise ConfigError(
+                f"{self.package}:{self.request.text}: expected a checkpoint behind the config: "
+                f"{self.package}:{self.request.model}@FILE.pth (or @random=0, to try out the plumbing)"
+            )
+        return checkpoints.published(self.package, self.entry, explicit)
+
+    def describe(self, kind: str, explicit: Weights) -> dict[str, Any]:
+        """What shapes its results, ready for JSON."""
+        found = self.weights(explicit)
+        text = self.config.model.to_dict() if hasattr(self.config.model, "to_dict") else self.config.model
+        return {
+            "name": self.name,
+            "kind": kind,
+            "weights": "random" if found is None else "given" if self.request.checkpoint else "published",
+            "weights_sha256": None if found is None else found.sha256,
+            "random_seed": self.request.random,
+            "config_sha256": hashlib.sha256(repr(_plain(text)).encode()).hexdigest(),
+            "flip_test": self.request.flip,
+            "autocast": self.request.autocast,
+        }
+
+
+def plan(package: str, request: Request) -> Plan:
+    """Find a model's config.
+
+    Raises:
+        ConfigError: an unknown model, or a config that does not load.
+        MissingExtraError: OpenMMLab's packages are missing.
+    """
+    entry = None if request.is_path else resolve(package, request.model)
+    path = entry.config if entry else Path(request.model)
+    return Plan(package=package, request=request, config=_config(path), config_name=path.stem, entry=entry)
+
+
+@cache
+def _config(path: Path) -> Any:
+    prepare()
+    from mmengine import Config
+
+    if not path.is_file():
+        raise ConfigError(f"expected a config of OpenMMLab at {path}, found no such file", path=path)
+    try:
+        config = Config.fromfile(path)
+    except (OSError, *_CODE_FAILS) as error:
+        raise ConfigError(f"expected a config of OpenMMLab in {path}: {error}", path=path) from error
+    if "model" not in config:
+        raise ConfigError(f"expected a config with a model in {path}, it has {', '.join(config)}", path=path)
+    types = {d["type"] for d in _dicts(config.model) if isinstance(d.get("type"), str)}
+    if any(t.startswith("mmpretrain.") for t in types) and find_spec("mmpretrain") is None:
+        raise MissingExtraError(
+            f"{path.stem} needs mmpretrain; try: pip install --no-deps mmpretrain==1.2.0 && "
+            "pip install einops modelindex mat4py",
+            extra="openmmlab",
+        )
+    return config
+
+
+def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, dict[str, Any]]:
+    """The network on its device, ready to predict, and the meta information of its checkpoint ({} if none).
+
+    Raises:
+        ExpertError: it cannot be built from its config.
+        WeightsError: its weights are not to be had or another network's.
+    """
+    weights = found.weights(explicit)
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS, DefaultScope
+
+    config = found.config.copy()
+    for part in _dicts(config.model):
+        for key in ("init_cfg", "pretrained"):  # weights of a backbone alone, for training
+            if key in part:
+                part[key] = None
+    config.model.train_cfg = None
+    seed = found.request.random
+    with DefaultScope.overwrite_default_scope(config.get("default_scope", found.package)):
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed or 0)
+                model: nn.Module = revert_sync_batchnorm(MODELS.build(config.model))
+                if seed is not None:
+                    settle(model, Normalise.of(config.model.get("data_preprocessor") or {}))
+        except _CODE_FAILS as error:
+            raise ExpertError(
+                f"{found.name}: cannot build the network of this config: {type(error).__name__}: {error}"
+            ) from error
+    meta: dict[str, Any] = {}
+    if weights is not None:
+        content = checkpoints.read(weights.path, trust_pickle=found.request.trust_pickle)
+        checkpoints.load_into(model, content, weights.path)
+        meta = content.get("meta") or {}
+    if device.kind == "cpu":
+        torch.set_num_threads(device.threads)
+    model.eval().requires_grad_(False).to(torch_device(device))
+    return model, meta
+
+
+def torch_device(device: Device) -> torch.device:
+    """The same place, as torch names it."""
+    return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.index)
+
+
+@torch.no_grad()
+def settle(model: nn.Module, normalise: Normalise) -> None:
+    """Let the batch norms of a random network see clouds, so that its outputs vary as a trained one's do.
+
+    Left as they begin, they let the signal fade or grow from layer to layer, and every joint would lie in
+    the same corner.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [n.momentum for n in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over what it sees
+        norm.train()
+    clouds = functional.interpolate(torch.rand(2, 3, 16, 12), (256, 192), mode="bilinear") * 255
+    head = next((getattr(model, n) for n in ("head", "bbox_head") if hasattr(model, n)), None)
+    features = model.extract_feat(normalise(clouds))
+    if head is not None:
+        head.forward(features)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """All dicts inside a config."""
+    if isinstance(value, dict):
+        yield value
+    if isinstance(value, dict | list | tuple):
+        for part in list(value.values()) if isinstance(value, dict) else value:
+            yield from _dicts(part)
+
+
+def _plain(value: Any) -> Any:
+    """The same for the same content, whatever the order of the keys."""
+    if isinstance(value, dict):
+        return sorted((str(k), _plain(v)) for k, v in value.items())
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
