@@ -401,9 +401,10 @@ class ClipBatch:
     """B clips as torch tensors, ready for a network."""
 
     keypoints: torch.Tensor
-    """float32 (B, M, T, K, C) without NaN; 0 where there is no joint."""
+    """float32 (B, M, T, K, C) without NaN; 0 where there is no joint. All that a network sees."""
     visible: torch.Tensor
-    """bool (B, M, T, K) whether the joint was seen; one that is not may have been filled in."""
+    """bool (B, M, T, K) whether the joint was seen; one that is not is 0 or was filled in. For losses and
+    figures."""
     labels: torch.Tensor
     """int64 (B,) numbers of the action labels; -1 = none."""
 

@@ -78,8 +78,10 @@ class ModelConfig(BaseModel):
 class SkeletonModel(nn.Module):
     """A network on skeleton sequences.
 
-    Subclasses set `name` and `Config`, and write `encode`. Joints that are not visible count as 0, as in the
-    papers' data: what is stored at their place never reaches the network.
+    Subclasses set `name` and `Config`, and write `encode`. Keypoints are all that a network sees, those of a
+    `ClipBatch`: 0 where there is no joint, as in the papers' data, and where the joint is taken to be if the
+    data was told to fill in joints (`data.missing`). Whether a joint was seen (`ClipBatch.visible`) is for
+    losses and figures.
 
     Args:
         config: Its settings.
@@ -106,12 +108,11 @@ class SkeletonModel(nn.Module):
         """Normalised input (n, T, K, C) -> features (n, T', K, D), for n = B M people."""
         raise NotImplementedError
 
-    def forward_features(self, keypoints: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward_features(self, keypoints: Tensor) -> Tensor:
         """Features of every person, time step and joint.
 
         Args:
-            keypoints: float (B, M, T, K, C), without NaN.
-            visible: bool (B, M, T, K); None = all.
+            keypoints: float (B, M, T, K, C), without NaN; 0 where there is no joint.
 
         Returns:
             (B, M, T', K, D); T' is T over the network's temporal stride, rounded up.
@@ -120,20 +121,18 @@ class SkeletonModel(nn.Module):
             ConfigError: the shape is not what the network is made for.
         """
         self._check(keypoints)
-        if visible is not None:
-            keypoints = torch.where(visible[..., None], keypoints, 0)
         x = keypoints.transpose(1, 2)  # (B, T, M, K, C)
         x = self.data_bn(x.reshape(-1, self.data_bn.num_features)).view(x.shape)
         features = self.encode(x.transpose(1, 2).flatten(0, 1))
         return features.reshape(-1, self.config.num_people, *features.shape[1:])
 
-    def forward(self, keypoints: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(self, keypoints: Tensor) -> Tensor:
         """Logits: (B, classes), or (B, T, classes) with the frame-wise head.
 
         The clip head averages the features over people, time and joints; the frame-wise one over people and
         joints, and brings them back to T by linear interpolation.
         """
-        features = self.forward_features(keypoints, visible)  # (B, M, T', K, D)
+        features = self.forward_features(keypoints)  # (B, M, T', K, D)
         if self.config.head == "clip":
             pooled = features.mean(dim=(1, 2, 3))  # (B, D)
         else:
@@ -143,12 +142,11 @@ class SkeletonModel(nn.Module):
         return logits
 
     @torch.no_grad()
-    def maps(self, keypoints: Tensor | None = None, visible: Tensor | None = None) -> list[JointMaps]:
+    def maps(self, keypoints: Tensor | None = None) -> list[JointMaps]:
         """Which joints enter which others, unit by unit (figure 5 of UNIK); empty where no unit mixes joints.
 
         Args:
             keypoints: Clips as for `forward_features`, for what follows from them; None = the weights alone.
-            visible: As there.
         """
         units = joint_units(self)
         adapted: dict[nn.Module, Tensor | None] = {}
@@ -160,7 +158,7 @@ class SkeletonModel(nn.Module):
         if keypoints is not None:
             hooks = [unit.register_forward_pre_hook(look) for unit in units.values()]
             try:
-                self.forward_features(keypoints, visible)
+                self.forward_features(keypoints)
             finally:
                 for hook in hooks:
                     hook.remove()
