@@ -28,6 +28,7 @@ from . import (
     report,
     split,
     stats,
+    submit,
     test,
     train,
     validate,
@@ -59,6 +60,7 @@ app.command()(train.recipes)
 app.command()(test.test)
 app.command()(fuse.fuse)
 app.command()(predict.predict)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit.submit)
 app.add_typer(models.app, name="models")
 app.add_typer(experts.app, name="experts")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ._building import Workers, building, print_build
+from ._progress import print_report
 
 
 def merge(
@@ -18,6 +19,15 @@ def merge(
         list[Path],
         typer.Argument(help="Shards, folders of shards, datasets, in the order wanted.", show_default=False),
     ],
+    of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="INPUT",
+            help="For the shares of an extraction, its inputs; repeatable: all must be there, clips come in "
+            "their order, and the report is written, as by one run.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Workers = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
@@ -25,6 +35,11 @@ def merge(
     from skelkit.pipelines.merge import merge as join
     from skelkit.pipelines.merge import merge_datasets
 
+    if of:
+        from skelkit.pipelines.join import join as join_shares
+
+        print_report(join_shares(output, parts, of, overwrite=overwrite))
+        return
     if output.suffix == ".h5":
         done = join(output, parts, overwrite=overwrite)
         typer.echo(f"{done.num_clips} clips, {done.num_frames} frames, {done.num_rows} poses -> {done.path}")

@@ -150,7 +150,7 @@ def extract(
             seconds=time.monotonic() - begin,
             recipe=task.recipe,
         )
-        write_json(_report_path(task.output), report.to_json())
+        write_json(report_path(task.output), report.to_json())
         spool.remove()
     return report
 
@@ -240,7 +240,8 @@ def _write_empty(task: Plan, settings: ExtractSettings) -> None:
         pass
 
 
-def _report_path(output: Path) -> Path:
+def report_path(output: Path) -> Path:
+    """Where the report of an extraction is."""
     return output.with_name(output.name + ".report.json")
 
 
@@ -255,7 +256,7 @@ def _check_place(output: Path) -> None:
     """Refuse early what could only fail at the end."""
     parent = output.parent
     try:
-        _report_path(output).exists()
+        report_path(output).exists()
         is_folder, has_folder = output.is_dir(), parent.is_dir()
     except OSError as error:
         raise ConfigError(
