@@ -58,12 +58,13 @@ class Display:
     """Progress of a build on a terminal; nothing elsewhere."""
 
     def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True, highlight=False),
+            console=self._console,
             disable=not sys.stderr.isatty(),
         )
         self._tasks: dict[str, TaskID] = {}
@@ -73,6 +74,10 @@ class Display:
         if step.stage not in self._tasks:
             self._tasks[step.stage] = self._progress.add_task(step.stage, total=step.total)
         self._progress.update(self._tasks[step.stage], completed=step.done)
+
+    def say(self, text: str) -> None:
+        """A line of news of another kind."""
+        self._console.print(text, soft_wrap=True)
 
     def __enter__(self) -> Display:
         self._progress.start()

@@ -73,6 +73,10 @@ class Display:
             self._line(step)
         self._progress.update(self._overall, completed=self._done, note=self._rate())
 
+    def say(self, text: str) -> None:
+        """A line of news of another kind."""
+        self._console.print(text, soft_wrap=True)
+
     def _advance(self, step: Step) -> None:
         name = one_line(step.source.video_id)
         if name not in self._current:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ._building import Group, Overwrite, Seed, TargetMb, Workers, building, print_build
+from ._cluster import LOCAL, Scheduler, Where, chosen
 from ._options import AsJson
 
 _FILTERS = "Clips kept"
@@ -115,6 +116,8 @@ def build_posetics(
     ] = None,
     target_mb: TargetMb = None,
     workers: Workers = 1,
+    cluster: Where = LOCAL,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -153,6 +156,7 @@ def build_posetics(
             output,
             BuildSettings.of(given, settings),
             worker_count=workers,
+            cluster=chosen(cluster, scheduler, display.say),
             overwrite=overwrite,
             show=display.show,
         )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ._aggregation import Bridge, Gamma, Joints, Method, Smooth, settings_of
+from ._cluster import LOCAL, Scheduler, Where, chosen
 from ._errors import INTERRUPTED
 from ._options import AsJson, Device, Weights
 from ._progress import Display, print_plan, print_report
@@ -92,6 +93,8 @@ def extract(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and stop.", rich_help_panel=_RUN)
     ] = False,
+    cluster: Where = LOCAL,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
     """Extract the skeletons of people from videos into one shard.
@@ -124,7 +127,14 @@ def extract(
             print_plan(task, as_json=as_json)
             return
         with Display(len(task.sources)) as display:
-            report = run(task, settings, worker_count=workers, overwrite=not resume, show=display.show)
+            report = run(
+                task,
+                settings,
+                worker_count=workers,
+                cluster=chosen(cluster, scheduler, display.say),
+                overwrite=not resume,
+                show=display.show,
+            )
     except KeyboardInterrupt:
         same = "the same command" if resume else "the same command without --overwrite"
         typer.echo(f"skelkit: interrupted; finished videos are kept, {same} goes on from here", err=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,9 @@ from skelkit.pipelines.build_settings import SAME_JOINTS, BuildSettings
 from skelkit.pipelines.workbench import Workbench
 from skelkit.skeletons import get_skeleton
 from skelkit.structures import Int64
+
+if TYPE_CHECKING:
+    from skelkit.pipelines.cluster import Cluster
 
 _LOT = 512
 """Clips that a process measures at a time."""
@@ -105,6 +108,7 @@ def build(
     *,
     job: str = "build-posetics",
     worker_count: int = 1,
+    cluster: Cluster | None = None,
     overwrite: bool = False,
     show: Callable[[Step], None] = lambda step: None,
 ) -> BuildReport:
@@ -116,6 +120,7 @@ def build(
         settings: What to do.
         job: Its name in the recipe.
         worker_count: Number of processes.
+        cluster: Work on its machines instead.
         overwrite: Do not go on from an unfinished build, and replace the output.
         show: Called with every piece of news.
 
@@ -135,13 +140,17 @@ def build(
     bench = Workbench(output, {"job": job, "settings": settings.recipe(), **found.recipe()})
     finished = bench.done(overwrite=overwrite)
     if not finished:
-        with workers.terminable(), bench.held(overwrite=overwrite):
+        with (
+            workers.terminable(),
+            bench.held(overwrite=overwrite),
+            cluster.recording(job, output) if cluster else nullcontext(),
+        ):
             _Build(
                 inputs=found,
                 settings=settings,
                 wanted=wanted,
                 bench=bench,
-                worker_count=worker_count,
+                where=cluster or worker_count,
                 show=show,
             ).run()
     return BuildReport(
@@ -161,7 +170,7 @@ class _Build:
     settings: BuildSettings
     wanted: Preparation
     bench: Workbench
-    worker_count: int
+    where: Cluster | int
     show: Callable[[Step], None]
 
     def run(self) -> None:
@@ -224,7 +233,20 @@ class _Build:
         self.show(Step(stage="measuring", done=done, total=len(inputs)))
         describe = bool(self.settings.filters.near_duplicates)
         arguments = (inputs.paths, self.wanted, describe, folder)
-        with closing(workers.run(make_measuring, arguments, todo, self.worker_count)) as events:
+        if isinstance(self.where, int):
+            running = workers.run(make_measuring, arguments, todo, self.where)
+        else:
+            running = self.where.run(
+                "measuring",
+                make_measuring,
+                arguments,
+                todo,
+                kept=len(lots) - len(todo),
+                makes=lambda lot: _lot_path(folder, lot),
+                measure=lambda lots: [lot.stop - lot.start for lot in lots],
+                name=lambda lot: f"{inputs.paths[lot.part]} {lot.start}-{lot.stop}",
+            )
+        with closing(running) as events:
             for event in events:
                 _check_alive(event, "measure")
                 done += event.task.stop - event.task.start
@@ -252,7 +274,19 @@ class _Build:
         done, total = 0, sum(map(len, shards.values()))
         self.show(Step(stage="writing", done=0, total=total))
         arguments = (self.inputs.paths, self.wanted, header, labelling.names, self.bench.made)
-        with closing(workers.run(make_writing, arguments, list(shards.items()), self.worker_count)) as events:
+        if isinstance(self.where, int):
+            running = workers.run(make_writing, arguments, list(shards.items()), self.where)
+        else:
+            running = self.where.run(
+                "writing",
+                make_writing,
+                arguments,
+                list(shards.items()),
+                makes=lambda shard: self.bench.made / shard[0],
+                measure=lambda shards: [len(chosen) for _, chosen in shards],
+                name=lambda shard: shard[0],
+            )
+        with closing(running) as events:
             for event in events:
                 _check_alive(event, "write")
                 name, chosen = event.task

@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skelkit.data import ShardWriter
-from skelkit.errors import ConfigError, ExpertError, OutputError
+from skelkit.data.merging import brief, first_difference
+from skelkit.errors import ClusterError, ConfigError, ExpertError, OutputError
+from skelkit.experts import choose_device
 from skelkit.pipelines import workers
 from skelkit.pipelines.clip import Extractor, recipe
+from skelkit.pipelines.cluster_worker import cores
 from skelkit.pipelines.settings import ExtractSettings, Share
-from skelkit.pipelines.sharing import share_out, shared_output
+from skelkit.pipelines.sharing import durations_ms, share_out, shared_output
 from skelkit.pipelines.spool import Row, Spool, look, row_of, text_of, write_json
 from skelkit.video import Source, find_sources
+
+if TYPE_CHECKING:
+    from skelkit.pipelines.cluster import Cluster
 
 STATUSES = ("ok", "no_person", "damaged", "failed")
 
@@ -112,6 +118,7 @@ def extract(
     settings: ExtractSettings,
     *,
     worker_count: int = 1,
+    cluster: Cluster | None = None,
     overwrite: bool = False,
     show: Callable[[Step], None] = lambda step: None,
 ) -> Report:
@@ -121,6 +128,7 @@ def extract(
         task: What to do.
         settings: How.
         worker_count: Videos worked on at the same time, each in a process of its own.
+        cluster: Work on its machines instead.
         overwrite: Do not go on from an earlier run, and replace the output.
         show: Called with every piece of news.
 
@@ -136,10 +144,14 @@ def extract(
     _check_place(task.output)
     spool = Spool(task.output, task.recipe)
     spool.check_output(overwrite=overwrite)
-    with workers.terminable(), spool.held(overwrite=overwrite):
+    with (
+        workers.terminable(),
+        spool.held(overwrite=overwrite),
+        cluster.recording("extract", task.output) if cluster else nullcontext(),
+    ):
         if not overwrite:
             spool.adopt(task.sources)
-        rows = _do(task.sources, spool, settings, worker_count, show)
+        rows = _do(task.sources, spool, settings, cluster or worker_count, show)
         if task.sources:
             spool.publish(task.sources)
         else:
@@ -159,7 +171,7 @@ def _do(
     sources: list[Source],
     spool: Spool,
     settings: ExtractSettings,
-    worker_count: int,
+    where: Cluster | int,
     show: Callable[[Step], None],
 ) -> dict[str, Row]:
     """Every source's row, by name; what is finished already is not done again."""
@@ -172,9 +184,23 @@ def _do(
         else:
             rows[source.video_id] = row
             show(Step(source=source, kind="kept", row=row))
-    arguments = (settings, spool.output, spool.recipe, _threads(worker_count))
+    arguments = (settings, spool.output, spool.recipe)
+    if isinstance(where, int):
+        running = workers.run(make_job, (*arguments, _threads(where)), todo, where)
+    else:
+        running = where.run(
+            "extracting",
+            make_cluster_job,
+            arguments,
+            todo,
+            kept=len(rows),
+            makes=spool.path_of,
+            measure=durations_ms,
+            name=lambda source: text_of(source.video_id),
+            outcome=lambda row: {name: row[name] for name in ("status", "detail", "frames", "people")},
+        )
     nobody: Extractor | None = None
-    with closing(workers.run(make_job, arguments, todo, worker_count)) as events:
+    with closing(running) as events:
         for event in events:
             if event.kind == "progress":
                 frames, people = event.data
@@ -230,6 +256,28 @@ def make_job(
         return row
 
     return job
+
+
+def make_cluster_job(settings: ExtractSettings, output: Path, made_by: dict[str, Any]) -> workers.Job:
+    """The same in a worker of a cluster, which may be another machine, and have done a video already.
+
+    Raises:
+        ClusterError: it would make other data than the recipe says, as with other weights.
+    """
+    difference = first_difference(made_by, recipe(settings))
+    if difference is not None:
+        name, wanted, got = difference
+        raise ClusterError(
+            f"the worker on {os.uname().nodename} would use another {name}: {brief(got)}, not {brief(wanted)}"
+        )
+    on_cpu = choose_device(settings.device).kind == "cpu"
+    job = make_job(settings, output, made_by, cores() if on_cpu else None)
+    spool = Spool(output, made_by)
+
+    def once(source: Source, send: Callable[[Any], None]) -> Row:
+        return spool.finished(source) or job(source, send)
+
+    return once
 
 
 def _write_empty(task: Plan, settings: ExtractSettings) -> None:

@@ -20,8 +20,7 @@ def share_out(sources: Sequence[Source], share: Share) -> list[Source]:
     Longest first, each to the share that has least so far; durations are those of the headers, to the
     millisecond, and a file that cannot be opened counts nothing. Depends on the inputs alone.
     """
-    with ThreadPoolExecutor(_PROBES) as pool:
-        durations = list(pool.map(_duration_ms, sources))
+    durations = durations_ms(sources)
     order = sorted(range(len(sources)), key=lambda i: (-durations[i], sources[i].video_id))
     load = [(0, n) for n in range(share.count)]
     mine = []
@@ -36,6 +35,12 @@ def share_out(sources: Sequence[Source], share: Share) -> list[Source]:
 def shared_output(output: Path, share: Share) -> Path:
     """``out.h5`` -> ``out-00002-of-00008.h5``."""
     return output.with_name(f"{output.stem}-{share.index:05d}-of-{share.count:05d}{output.suffix}")
+
+
+def durations_ms(sources: Sequence[Source]) -> list[int]:
+    """Milliseconds by the headers; 0 for what cannot be opened."""
+    with ThreadPoolExecutor(_PROBES) as pool:
+        return list(pool.map(_duration_ms, sources))
 
 
 def _duration_ms(source: Source) -> int:

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,6 +133,10 @@ class Spool:
             for source in sources:
                 if source.video_id in have and self.finished(source) is None:
                     self._take(reader, have[source.video_id], source)
+
+    def path_of(self, source: Source) -> Path:
+        """The shard of this video alone."""
+        return self._paths(source.video_id)[0]
 
     def publish(self, sources: list[Source]) -> None:
         """Make the output of these videos, in this order; it takes its name when it is whole.
@@ -340,7 +345,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """A file that is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=1) + "\n")
         file.flush()
