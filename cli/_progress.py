@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -107,6 +109,21 @@ class Display:
 
     def _rate(self) -> str:
         return f"{self._frames / max(time.monotonic() - self._begin, 1e-3):.1f} frames/s"
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on a terminal for each thing counted, nothing elsewhere; called with thing, done and total."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=None)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield show
 
 
 def print_plan(task: Plan, *, as_json: bool) -> None:

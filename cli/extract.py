@@ -11,7 +11,18 @@ import typer
 from ._aggregation import Bridge, Gamma, Joints, Method, Smooth, settings_of
 from ._cluster import LOCAL, Scheduler, Where, chosen
 from ._errors import INTERRUPTED
-from ._options import AsJson, Device, Weights
+from ._options import (
+    DEFAULT_DETECTOR,
+    DEFAULT_EXPERTS,
+    AsJson,
+    Detector,
+    Device,
+    Experts,
+    Fps,
+    Stride,
+    Weights,
+    names_in,
+)
 from ._progress import Display, print_plan, print_report
 
 _SAMPLING = "Which frames"
@@ -28,16 +39,8 @@ def extract(
         ),
     ],
     output: Annotated[Path, typer.Argument(help="The shard to make (.h5).", show_default=False)],
-    experts: Annotated[
-        str,
-        typer.Option(
-            help="Pose experts, the primary one first; `skelkit experts list` shows them.",
-            rich_help_panel=_EXPERTS,
-        ),
-    ] = "movenet,edvard_cpm,tfpose",
-    detector: Annotated[
-        str, typer.Option(help="Person detector of the top-down experts.", rich_help_panel=_EXPERTS)
-    ] = "yolox_nano",
+    experts: Experts = DEFAULT_EXPERTS,
+    detector: Detector = DEFAULT_DETECTOR,
     detector_score: Annotated[
         float, typer.Option(help="Leave out person boxes less sure than this.", rich_help_panel=_EXPERTS)
     ] = 0.3,
@@ -46,11 +49,8 @@ def extract(
     batch_size: Annotated[
         int, typer.Option(help="Frames worked on at a time.", rich_help_panel=_EXPERTS)
     ] = 16,
-    stride: Annotated[int, typer.Option(help="Take every n-th frame.", rich_help_panel=_SAMPLING)] = 1,
-    fps: Annotated[
-        float | None,
-        typer.Option(help="Take about this many frames per second instead.", rich_help_panel=_SAMPLING),
-    ] = None,
+    stride: Stride = 1,
+    fps: Fps = None,
     start: Annotated[
         float | None, typer.Option(help="Seconds to start at.", rich_help_panel=_SAMPLING)
     ] = None,
@@ -109,7 +109,7 @@ def extract(
         from skelkit.pipelines.settings import ExtractSettings, Share
 
         settings = ExtractSettings(
-            experts=tuple(name.strip() for name in experts.split(",") if name.strip()),
+            experts=names_in(experts),
             detector=detector,
             detector_score=detector_score,
             weights=str(weights) if weights else None,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from ._errors import one_line
 from ._options import AsJson, Run
 from ._output import stdout
+from ._progress import bars
 
 if TYPE_CHECKING:
     from skelkit.pipelines.results import Result
@@ -41,8 +40,7 @@ def test(
     """Measure a trained network: top-1, top-5, mean per-class accuracy, confusion matrix."""
     from skelkit.pipelines.test import test as measure
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("clips", total=None)
+    with bars() as show:
         result = measure(
             run,
             data,
@@ -50,7 +48,7 @@ def test(
             choices=clips,
             device=device,
             output=out,
-            show=lambda done, total: progress.update(bar, completed=done, total=total),
+            show=partial(show, "clips"),
         )
     if as_json:
         typer.echo(json.dumps(result.figures()))

@@ -18,6 +18,9 @@ from skelkit.training import Clips, Recipe, choose_device, complain, probabiliti
 if TYPE_CHECKING:
     from torch import nn
 
+_CLIPS_PER_WORKER = 64
+"""A process for fewer takes longer to start than it saves."""
+
 
 def test(
     run: Path,
@@ -68,7 +71,16 @@ def test(
     if choices > 1 and (not recipe.data.test_frames or recipe.data.sampling == "full"):
         problems.append(f"clips per sample: expected 1, as the recipe tests whole clips, got {choices}")
     complain(problems, f"{run} on {data}")
-    scores = measure(load(folder), recipe, data, split=split, choices=choices, device=device, show=show)
+    scores = measure(
+        load(folder),
+        recipe,
+        data,
+        classes=info.label_names,
+        split=split,
+        choices=choices,
+        device=device,
+        show=show,
+    )
     result = Result.of(scores)
     write_result(output or run / RESULTS_FOLDER, split, scores, result)
     return result
@@ -79,40 +91,41 @@ def measure(
     recipe: Recipe,
     data: Path,
     *,
-    split: str,
+    classes: tuple[str, ...],
+    split: str | None = None,
+    labelled: bool = True,
     choices: int,
     device: str,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
-    """Probabilities of all labelled clips of a split, those without poses among them.
+    """Probabilities of clips, those without poses among them.
 
     Args:
         network: That fits the data.
         recipe: By which it was trained.
-        data: See `test`.
-        split: See `test`.
+        data: A dataset or a shard.
+        classes: Names of the classes.
+        split: Only clips of this split; None = all.
+        labelled: Only clips with a label.
         choices: See `test`.
         device: See `test`.
         show: See `test`.
     """
     inputs = clip_input(recipe, training=False, choices=choices)
     dataset = SkeletonDataset(data, inputs, training=False, split=split)
-    numbers = np.flatnonzero(dataset.labels >= 0)
+    numbers = np.flatnonzero(dataset.labels >= 0) if labelled else np.arange(len(dataset))
     clips = Clips(
         dataset=dataset,
         numbers=numbers.tolist(),
         collate=collate,
         batch_size=recipe.training.batch_size if recipe.data.test_frames else 1,
-        workers=recipe.training.workers,
+        workers=min(recipe.training.workers, len(numbers) // _CLIPS_PER_WORKER),
     )
-    with DatasetReader(data) as reader:
-        video_ids = reader.column("video_id")[dataset.positions[numbers]]
-        names = reader.info.label_names
     return Scores(
-        video_ids=tuple(video_ids.tolist()),
+        video_ids=tuple(dataset.column("video_id")[numbers].tolist()),
         labels=dataset.labels[numbers],
         probabilities=probabilities(network, clips, device=choose_device(device), choices=choices, show=show),
-        class_names=names,
+        class_names=classes,
     )
 
 

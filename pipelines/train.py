@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from skelkit.data.dataset import DatasetReader
 from skelkit.data.torch_dataset import SkeletonDataset, collate
 from skelkit.errors import ConfigError, OutputError
 from skelkit.pipelines.recipes import MODEL_FOLDER, Job, clip_input, prepare
@@ -115,7 +114,10 @@ def train(
         if split := job.recipe.data.test:
             choices = job.recipe.data.test_clips
             device = _DEVICES.get(hardware.accelerator, hardware.accelerator)
-            scores = measure(network, job.recipe, data, split=split, choices=choices, device=device)
+            classes = job.facts.label_names
+            scores = measure(
+                network, job.recipe, data, classes=classes, split=split, choices=choices, device=device
+            )
             result = Result.of(scores)
             write_result(output / RESULTS_FOLDER, split, scores, result)
         save(
@@ -201,11 +203,11 @@ def _clips(recipe: Recipe, data: Path) -> tuple[Clips, Clips | None]:
         data, clip_input(recipe, training=True), training=True, split=part.train, seed=seed
     )
     inputs = clip_input(recipe, training=False)
-    numbers = _usable(learn, data)
+    numbers = _usable(learn)
     watched: Int64 | None = None
     if part.validation:
         watch = SkeletonDataset(data, inputs, training=False, split=part.validation)
-        watched = _usable(watch, data)
+        watched = _usable(watch)
     elif part.validation_share:
         watch = SkeletonDataset(data, inputs, training=False, split=part.train)
         held = stratified(learn.labels[numbers], part.validation_share, seed=part.subset_seed, leave=1)
@@ -230,11 +232,9 @@ def _clips(recipe: Recipe, data: Path) -> tuple[Clips, Clips | None]:
     )
 
 
-def _usable(dataset: SkeletonDataset, data: Path) -> Int64:
+def _usable(dataset: SkeletonDataset) -> Int64:
     """Clips of a split with a label and at least one pose."""
-    with DatasetReader(data) as reader:
-        rows = reader.column("num_rows")[dataset.positions]
-    return np.flatnonzero((dataset.labels >= 0) & (rows > 0))
+    return np.flatnonzero((dataset.labels >= 0) & (dataset.column("num_rows") > 0))
 
 
 def _figures_of_last_epoch(output: Path) -> dict[str, float]:

@@ -181,6 +181,21 @@ class DatasetReader:
     def __reduce__(self) -> tuple[type[DatasetReader], tuple[Path]]:
         return type(self), (self.folder,)
 
+    @property
+    def skeleton(self) -> Skeleton:
+        """Joint set of the sequences."""
+        return self.info.skeleton
+
+    @property
+    def dimensions(self) -> int:
+        """C, 2 or 3."""
+        return self.info.dimensions
+
+    @property
+    def coordinate_unit(self) -> str:
+        """``px`` or ``m``."""
+        return self.info.coordinate_unit
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """A whole column of the index (`INDEX_COLUMNS`), read-only; text as an array of str.
 
@@ -303,3 +318,12 @@ def index_table(rows: Sequence[Mapping[str, Any]]) -> Any:
     return pa.table(
         {name: pa.array([row[name] for row in rows], kind) for name, kind in fields}, pa.schema(fields)
     )
+
+
+def open_clips(path: str | os.PathLike[str]) -> DatasetReader | ShardReader:
+    """All clips of a dataset's folder, or of one shard.
+
+    Raises:
+        ShardError: it is neither.
+    """
+    return DatasetReader(path) if Path(path).is_dir() else ShardReader(path)

@@ -80,6 +80,16 @@ class ShardReader:
         return self._header.skeleton
 
     @property
+    def dimensions(self) -> int:
+        """C, 2 or 3."""
+        return self._header.dimensions
+
+    @property
+    def coordinate_unit(self) -> str:
+        """``px`` or ``m``."""
+        return self._header.coordinate_unit
+
+    @property
     def recipe(self) -> dict[str, Any]:
         """Every setting that shaped the data."""
         return self._header.recipe

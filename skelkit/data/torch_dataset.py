@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
 from skelkit.data.choosing import FillRule, PersonSelection, fill_missing
-from skelkit.data.dataset import DatasetReader
+from skelkit.data.dataset import DatasetReader, open_clips
 from skelkit.data.pose_table import ClipRows, DensePoses
 from skelkit.data.reader import ShardReader
 from skelkit.data.sampling import FrameSampler, UniformSegments
@@ -161,11 +162,10 @@ class SkeletonDataset(Dataset[ClipSample]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers see it move on
         self._source: DatasetReader | ShardReader | None = None
         self._process = os.getpid()
-        with self._opened() as source:
-            info = source.info if isinstance(source, DatasetReader) else source.header
-            inputs.check(info.skeleton, info.dimensions)
+        with open_clips(self.path) as source:
+            inputs.check(source.skeleton, source.dimensions)
             splits, labels = source.column("split"), source.column("label_index")
-        self.skeleton: Skeleton = info.skeleton
+        self.skeleton: Skeleton = source.skeleton
         self.positions: Int64 = np.arange(len(splits)) if split is None else np.flatnonzero(splits == split)
         """Of every sample, in the dataset or shard."""
         if split is not None and not len(self.positions):
@@ -188,13 +188,15 @@ class SkeletonDataset(Dataset[ClipSample]):
         i = index % len(self)
         rng = np.random.default_rng((self.seed, int(self._epoch), i)) if self.training else None
         if self._source is None or self._process != os.getpid():  # what is open is the parent's
-            self._source, self._process = self._opened(), os.getpid()
+            self._source, self._process = open_clips(self.path), os.getpid()
         rows = self._source.poses(int(self.positions[i]))
         keypoints, visible = self.inputs(rows, self.skeleton, rng)
         return ClipSample(keypoints=keypoints, visible=visible, label=int(self.labels[i]))
 
-    def _opened(self) -> DatasetReader | ShardReader:
-        return DatasetReader(self.path) if self.path.is_dir() else ShardReader(self.path)
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """What the index says of every sample (`INDEX_COLUMNS`)."""
+        with open_clips(self.path) as source:
+            return source.column(name)[self.positions]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_source": None}

@@ -8,14 +8,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from skelkit.errors import ConfigError
 from skelkit.structures import Float32
 from skelkit.training.fit import Clips
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one."""
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigError: no such device, or not on this machine.
+    """
+    gpus = torch.cuda.device_count()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if gpus else "cpu")
+    kind, colon, number = name.partition(":")
+    if kind not in {"cpu", "cuda"} or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise ConfigError(f"expected a device among auto, cpu, cuda[:N]; got {name!r}")
+    if kind == "cuda" and int(number or 0) >= gpus:
+        raise ConfigError(f"expected one of the {gpus} GPUs that PyTorch finds here, got {name!r}; try cpu")
     return torch.device(name)
 
 
