@@ -1,11 +1,12 @@
 """Clips read at random: our dataset, a mapped array of all clips, and a pyskl-style pickle in memory.
 
-Every store gives the same: two people, 300 frames, 17 joints as x, y, score in float32. Rates are clips per
-second of all processes together, warm (files in the page cache) and cold (dropped from it before each run,
-every clip read once); CPU is what one warm read takes of a core, whatever else the machine does. Then the
-same where the machine keeps fewer gigabytes in its page cache than 142,000 clips take: that share of each
-file is in the cache, the rest is not. Memory is what processes hold beyond their imports: shared pages
-counted once, pages of mapped files apart (the system may take those back).
+Every store gives the same: two people, 300 frames, 17 joints as x, y, score in float32, new arrays, in
+batches of 64, as in training, and one clip at a time. Rates are clips per second of all processes together,
+warm (files in the page cache) and cold (dropped from it before each run, every clip read once); CPU is what
+one warm read takes of a core, whatever else the machine does. Then the same where the machine keeps fewer
+gigabytes in its page cache than 142,000 clips take: that share of each file is in the cache, the rest is
+not. Memory is what processes hold beyond their imports: shared pages counted once, pages of mapped files
+apart (the system may take those back).
 
 Then training samples (64 segments, centred, turned, scaled and mirrored at random, in batches of 64) out of
 a torch DataLoader, both made by the same code; and opening 142,000 clips: the dataset, and the labels and
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,6 @@ from torch.utils.data import DataLoader
 
 from skelkit.data import DatasetWriter
 from skelkit.data.dataset import INDEX_FILE, INFO_FILE, DatasetInfo, DatasetReader
-from skelkit.data.pose_table import DensePoses
 from skelkit.data.sampling import UniformSegments
 from skelkit.data.torch_dataset import ClipInput, ClipSample, SkeletonDataset, collate
 from skelkit.data.transforms import RandomFlip, RandomRotation, RandomScale
@@ -52,6 +53,7 @@ SAMPLES = ClipInput(
     augment=(RandomRotation(), RandomScale(), RandomFlip()),
 )
 STORES = ("skelkit", "npy, mapped", "pickle, in memory")
+BATCHES = (64, 1)
 
 
 def clip(number: int) -> Tracks:
@@ -138,65 +140,68 @@ def make_dense(folder: Path) -> int:
         if not (folder / "dense.npy").exists():
             dense = np.lib.format.open_memmap(folder / "unfinished.npy", "w+", np.float32, shape)
             for number in range(len(reader)):
-                found = reader.poses(number).dense(PEOPLE)
-                frames = found.keypoints.shape[1]
-                dense[number, :2, :frames] = np.nan_to_num(found.keypoints).transpose(3, 1, 2, 0)
-                dense[number, 2, :frames] = found.scores.transpose(1, 2, 0)
+                found = reader.read_dense([number], people=PEOPLE, frames=FRAMES)
+                dense[number, :2] = found.keypoints[0].transpose(3, 1, 2, 0)
+                dense[number, 2] = found.scores[0].transpose(1, 2, 0)
             dense.flush()
             (folder / "unfinished.npy").rename(folder / "dense.npy")
         return shape[0]
 
 
-def epochs(folder: Path) -> Table:
-    """Every clip once, in random order: first with nothing in the page cache, then with what that left."""
+def epochs(folder: Path, again: int) -> Table:
+    """Every clip once, in random order: with nothing in the page cache, then with what that left there.
+
+    Of the later epochs, each in new processes, the median.
+    """
     clips = make_dense(folder)
-    table = Table(
-        f"{clips:,} clips, clips/s", "GB", *(f"{e} epoch, {n}" for n in (1, 2) for e in ("1st", "2nd"))
-    )
+    names = [f"{e}, {n}" for n in (1, 2) for e in ("1st epoch", "later")]
+    table = Table(f"{clips:,} clips, clips/s", "batch", "GB", *names, "own CPU, us")
     for store in STORES[:2]:
         size = sum(p.stat().st_size for p in files(folder, store)) / 1e9
-        cells = []
-        for workers in (1, 2):
-            for path in files(folder, store):
-                set_cached(path, 0)
-            for _ in range(2):
-                result = measure(store, folder, clips, workers, reads=clips, cached=None)
-                cells.append(f"{result.per_s:,.0f}")
-        table.add_row(store, f"{size:.1f}", *cells)
+        for batch in BATCHES:
+            cells = []
+            for workers in (1, 2):
+                for path in files(folder, store):
+                    set_cached(path, 0)
+                first, *later = (
+                    measure(store, folder, clips, workers, batch=batch, reads=clips, cached=None)
+                    for _ in range(1 + again)
+                )
+                cells += [f"{first.per_s:,.0f}", f"{median(r.per_s for r in later):,.0f}"]
+            cpu = f"{median(r.cpu_us for r in later):.1f}"
+            table.add_row(store, str(batch), f"{size:.1f}", *cells, cpu)
     return table
 
 
-def open_ours(folder: Path) -> Callable[[int], Float32 | tuple[Float32, Float32]]:
+Read = Callable[[list[int]], Any]
+
+
+def open_ours(folder: Path) -> Read:
     reader = DatasetReader(folder / "dataset")
-
-    def read(number: int) -> tuple[Float32, Float32]:
-        found = reader.poses(number).dense(PEOPLE)
-        return found.keypoints, found.scores
-
-    return read
+    return lambda numbers: reader.read_dense(numbers, people=PEOPLE, frames=FRAMES)
 
 
-def open_dense(folder: Path) -> Callable[[int], Float32]:
+def open_dense(folder: Path) -> Read:
     dense = np.load(folder / "dense.npy", mmap_mode="r")
-    return lambda number: np.array(dense[number])
+    # Of several ways the fastest: a list as an index is slower for one clip, and np.stack for 64.
+    return lambda numbers: np.array(dense[numbers[0]]) if len(numbers) == 1 else dense[numbers]
 
 
-def open_pickle(folder: Path) -> Callable[[int], Float32]:
+def open_pickle(folder: Path) -> Read:
     with (folder / "pyskl.pkl").open("rb") as file:
         annotations = pickle.load(file)["annotations"]  # made above
 
-    def read(number: int) -> Float32:
-        found = annotations[number]
-        out = np.empty((PEOPLE, FRAMES, JOINTS, 3), np.float32)
-        out[..., :2], out[..., 2] = found["keypoint"], found["keypoint_score"]
+    def read(numbers: list[int]) -> Float32:
+        out = np.empty((len(numbers), PEOPLE, FRAMES, JOINTS, 3), np.float32)
+        for clip, number in zip(out, numbers, strict=True):
+            clip[..., :2] = annotations[number]["keypoint"]
+            clip[..., 2] = annotations[number]["keypoint_score"]
         return out
 
     return read
 
 
-OPEN: dict[str, Callable[[Path], Callable[[int], Any]]] = dict(
-    zip(STORES, (open_ours, open_dense, open_pickle), strict=True)
-)
+OPEN: dict[str, Callable[[Path], Read]] = dict(zip(STORES, (open_ours, open_dense, open_pickle), strict=True))
 
 
 def files(folder: Path, store: str) -> list[Path]:
@@ -251,10 +256,9 @@ class Mapped(torch.utils.data.Dataset[ClipSample]):
 
     def __getitem__(self, index: int) -> ClipSample:
         clip = np.ascontiguousarray(self._dense[index].transpose(3, 1, 2, 0))
-        points, scores = clip[..., :2], np.ascontiguousarray(clip[..., 2])
-        found = DensePoses(keypoints=points, visible=clip.any(axis=-1), scores=scores)
+        points, visible = clip[..., :2], clip.any(axis=-1)
         rng = np.random.default_rng((0, 0, index))
-        keypoints, visible = SAMPLES.from_dense(found, (720, 1280), POSETICS17, rng)
+        keypoints, visible = SAMPLES.from_dense(points, visible, (720, 1280), POSETICS17, rng)
         return ClipSample(keypoints=keypoints, visible=visible, label=0)
 
 
@@ -294,20 +298,21 @@ def opening(folder: Path) -> tuple[float, float]:
     return (opened - begin) * 1e3, (time.perf_counter() - begin) * 1e3
 
 
-def work(read: Callable[[int], Any], order: Any, start: Barrier, done: Barrier, results: Any) -> None:
-    read(int(order[0]))
+def work(read: Read, order: list[list[int]], start: Barrier, done: Barrier, results: Any) -> None:
+    read(order[0])
     start.wait()
     begin, cpu = time.perf_counter(), time.process_time()
-    for number in order.tolist():
-        read(number)
+    for numbers in order:
+        read(numbers)
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     done.wait()
     results.put((seconds, cpu, Held.now()))
 
 
-def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) -> None:
+def run(store: str, folder: Path, orders: list[list[list[int]]], answer: Any) -> None:
     """In a process of its own: open, fork the workers, read."""
-    before = Held.now()
+    before, workers = Held.now(), len(orders)
+    reads = sum(len(numbers) for order in orders for numbers in order)
     begin = time.perf_counter()
     read = OPEN[store](folder)
     open_ms = (time.perf_counter() - begin) * 1e3
@@ -322,8 +327,8 @@ def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) 
     held = [h for _, _, h in found]
     answer.put(
         Result(
-            per_s=sum(map(len, orders)) / max(seconds for seconds, _, _ in found),
-            cpu_us=sum(cpu for _, cpu, _ in found) / sum(map(len, orders)) * 1e6,
+            per_s=reads / max(seconds for seconds, _, _ in found),
+            cpu_us=sum(cpu for _, cpu, _ in found) / reads * 1e6,
             open_ms=open_ms,
             # The imports are shared with the parent, which holds its part of them too.
             own_mb=max(sum(h.own for h in held) - before.own * workers / (workers + 1), 0),
@@ -333,7 +338,7 @@ def run(store: str, folder: Path, workers: int, orders: list[Any], answer: Any) 
 
 
 def measure(
-    store: str, folder: Path, clips: int, workers: int, *, reads: int, cached: float | None
+    store: str, folder: Path, clips: int, workers: int, *, batch: int, reads: int, cached: float | None
 ) -> Result:
     for path in files(folder, store) if cached is not None else ():
         set_cached(path, cached)
@@ -341,9 +346,11 @@ def measure(
     order = np.resize(order, reads) if cached == 1 else order[: min(reads, clips)]
     context = mp.get_context("spawn")
     answer = context.Queue()
-    process = context.Process(
-        target=run, args=(store, folder, workers, np.array_split(order, workers), answer)
-    )
+    orders = [
+        [part[at : at + batch].tolist() for at in range(0, len(part), batch)]
+        for part in np.array_split(order, workers)
+    ]
+    process = context.Process(target=run, args=(store, folder, orders, answer))
     process.start()
     result: Result = answer.get()
     process.join()
@@ -353,18 +360,22 @@ def measure(
 def rows(folder: Path, clips: int, reads: int) -> Iterator[tuple[str, ...]]:
     for store in STORES:
         megabytes = sum(p.stat().st_size for p in files(folder, store)) / 1e6
-        cells = [store, f"{megabytes / clips * 1e3:.1f}", f"{megabytes / clips * POSETICS / 1e3:.2f}"]
-        warm = [measure(store, folder, clips, n, reads=reads, cached=1) for n in (1, 2)]
-        cells.append(f"{warm[0].open_ms:.0f}")
-        cells += [f"{r.per_s:,.0f}" for r in warm]
-        cells.append(f"{warm[0].cpu_us:.0f}")
-        if store.startswith("pickle"):
-            cells += ["", ""]
-        else:
-            cold = [measure(store, folder, clips, n, reads=1000, cached=0) for n in (1, 2)]
-            cells += [f"{r.per_s:,.0f}" for r in cold]
-        cells += [f"{r.own_mb:.0f} + {r.mapped_mb:.0f}" for r in warm]
-        yield tuple(cells)
+        sizes = f"{megabytes / clips * 1e3:.1f}", f"{megabytes / clips * POSETICS / 1e3:.2f}"
+        for batch in BATCHES:
+            again = [
+                [measure(store, folder, clips, n, batch=batch, reads=reads, cached=1) for _ in range(3)]
+                for n in (1, 2)
+            ]
+            cells = [store, str(batch), *sizes, f"{median(r.open_ms for r in again[0]):.0f}"]
+            cells += [f"{median(r.per_s for r in results):,.0f}" for results in again]
+            cells.append(f"{median(r.cpu_us for r in again[0]):.1f}")
+            if store.startswith("pickle"):
+                cells += ["", ""]
+            else:
+                cold = [measure(store, folder, clips, n, batch=batch, reads=1000, cached=0) for n in (1, 2)]
+                cells += [f"{r.per_s:,.0f}" for r in cold]
+            cells += [f"{results[0].own_mb:.0f} + {results[0].mapped_mb:.0f}" for results in again]
+            yield tuple(cells)
 
 
 def main() -> None:
@@ -376,11 +387,11 @@ def main() -> None:
     parser.add_argument("--cache-gb", type=float, nargs="*", default=[4, 8, 12, 16])
     parser.add_argument("--folder", type=Path, help="where the stores are made; kept if given")
     parser.add_argument(
-        "--epochs", action="store_true", help="of the dataset FOLDER/dataset, whatever its size"
+        "--epochs", type=int, metavar="N", help="over FOLDER/dataset, whatever its size: one cold, N warm"
     )
     args = parser.parse_args()
     if args.epochs:
-        Console(width=140).print(epochs(args.folder))
+        Console(width=140).print(epochs(args.folder, args.epochs))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -388,7 +399,7 @@ def main() -> None:
             poses = make(folder, args.clips)
             print(f"{args.clips:,} clips, {poses / args.clips:.0f} poses each")
         print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-        names = ["store", "kB per clip", f"GB for {POSETICS:,}", "open, ms", "warm, 1", "warm, 2"]
+        names = ["store", "batch", "kB per clip", f"GB for {POSETICS:,}", "open, ms", "warm, 1", "warm, 2"]
         table = Table(*names, "CPU, us", "cold, 1", "cold, 2", "MB, 1", "MB, 2")
         for row in rows(folder, args.clips, args.reads):
             table.add_row(*row)
@@ -401,7 +412,7 @@ def main() -> None:
                 size = sum(p.stat().st_size for p in files(folder, store)) / args.clips * POSETICS / 1e9
                 share = min(1.0, gigabytes / size)
                 for workers in (1, 2):
-                    result = measure(store, folder, args.clips, workers, reads=1000, cached=share)
+                    result = measure(store, folder, args.clips, workers, batch=64, reads=1000, cached=share)
                     cells.append(f"{result.per_s:,.0f}")
             table.add_row(f"{gigabytes:g}", *cells)
         Console(width=140).print(table)

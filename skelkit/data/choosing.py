@@ -7,10 +7,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from skelkit.data.fixed_point import MISSING
-from skelkit.data.pose_table import ClipRows
+from skelkit.data import kernels
+from skelkit.data.pose_table import StoredClips
 from skelkit.errors import ConfigError
-from skelkit.structures import Bool, Float32, Float64, Int64
+from skelkit.structures import Bool, Float32, Int64
 
 PeopleRule = Literal["presence", "motion", "score"]
 """presence: frames in which a person is seen; motion: sum over joints and coordinates of the standard
@@ -43,28 +43,11 @@ class PersonSelection:
                 f"got {self.people} by {self.by!r}"
             )
 
-    def __call__(self, rows: ClipRows) -> Int64:
-        """(at most M,) the numbers of the people."""
-        if rows.num_people < 2:
-            return np.arange(rows.num_people)
-        bounds = rows.bounds
-        if self.by == "presence":
-            value = np.diff(bounds).astype(np.float64)
-        elif self.by == "score":
-            value = np.add.reduceat(rows.scores.mean(axis=1), bounds[:-1]) / np.diff(bounds)
-        else:
-            value = _motion(rows, bounds)
-        return np.argsort(-value, kind="stable")[: self.people]
-
-
-def _motion(rows: ClipRows, bounds: Int64) -> Float64:
-    seen = rows.keypoints != MISSING
-    steps = np.where(seen, rows.keypoints, 0).astype(np.float64)
-    count = np.maximum(np.add.reduceat(seen, bounds[:-1], axis=0, dtype=np.int64), 1)
-    mean = np.add.reduceat(steps, bounds[:-1], axis=0) / count
-    spread = (steps - np.repeat(mean, np.diff(bounds), axis=0)) * seen
-    deviation = np.sqrt(np.add.reduceat(spread**2, bounds[:-1], axis=0) / count)
-    return np.asarray(deviation.sum(axis=1))
+    def __call__(self, clips: StoredClips) -> Int64:
+        """(B, M) the numbers of the people, -1 where there are no more."""
+        chosen = np.empty((len(clips), self.people), np.int64)
+        kernels.choose(*clips.columns, kernels.RULES.index(self.by), clips.num_joints, chosen)
+        return chosen
 
 
 def fill_missing(points: Float32, visible: Bool, rule: FillRule) -> tuple[Float32, Bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from skelkit._version import __version__
 from skelkit.data.clip import Clip
-from skelkit.data.pose_table import ClipRows
+from skelkit.data.pose_table import DensePoses, StoredClips, read_clips
 from skelkit.data.reader import ShardReader
 from skelkit.errors import ConfigError, ShardError
 from skelkit.structures import Int64, Skeleton, SkeletonSequence
@@ -219,10 +219,16 @@ class DatasetReader:
         shard, row = self._locate(index)
         return shard[row]
 
-    def poses(self, index: int) -> ClipRows:
-        """The poses of a clip as stored: the quick way, for training (`ShardReader.poses`)."""
-        shard, row = self._locate(index)
-        return shard.poses(row)
+    def read(self, positions: Iterable[int]) -> StoredClips:
+        """The poses of some clips as stored: the quick way, for training (`ShardReader.read`)."""
+        places = map(self._locate, positions)
+        return read_clips([(shard.table, row) for shard, row in places])
+
+    def read_dense(
+        self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
+    ) -> DensePoses:
+        """Some clips as one array: `read`, then `StoredClips.dense`."""
+        return self.read(positions).dense(people, frames)
 
     def clip(self, index: int) -> Clip:
         """What is known of a clip besides its poses."""
@@ -257,14 +263,20 @@ class DatasetReader:
         return self._positions[video_id]
 
     def shard(self, name: str) -> ShardReader:
-        """The open shard of this file name; it may be closed when others have been asked for."""
+        """The open shard of this file name."""
         if self._process != os.getpid():  # what was opened before a fork is the parent's
             self._shards, self._process = {}, os.getpid()
         shard = self._shards.pop(name, None)
         if shard is None:
             shard = ShardReader(self.folder / name)
+            if (shard.skeleton, shard.dimensions) != (self.skeleton, self.dimensions):
+                raise ShardError(
+                    f"{shard.path} holds other joints than {self.folder / INFO_FILE} says; "
+                    "make the dataset again, or fetch a whole copy",
+                    path=shard.path,
+                )
             if len(self._shards) >= _MAX_OPEN:
-                self._shards.pop(next(iter(self._shards))).close()
+                self._shards.pop(next(iter(self._shards)))  # closed when nobody reads from it any more
         self._shards[name] = shard
         return shard
 

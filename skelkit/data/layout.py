@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,3 +209,10 @@ def encode_text(text: str, what: str) -> bytes:
 def decode_text(data: bytes) -> str:
     """Inverse of `encode_text`."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def damaged(path: Path, why: str) -> ShardError:
+    """The error of a shard that does not hold what it should."""
+    return ShardError(
+        f"{path} is cut short or damaged ({why}); make it again, or fetch a whole copy", path=path
+    )

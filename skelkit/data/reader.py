@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +25,12 @@ from skelkit.data.layout import (
     GRID_COLUMNS,
     ROW_COLUMNS,
     Header,
+    damaged,
     decode_text,
     expert_group,
     extent_path,
 )
-from skelkit.data.pose_table import ClipRows, PoseTable, Runs, StoredRows
+from skelkit.data.pose_table import DensePoses, PoseTable, StoredClips, read_clips
 from skelkit.data.rows import Int32, Record, Rows, decode
 from skelkit.errors import ConfigError, ShardError
 from skelkit.registry import unknown
@@ -171,39 +172,43 @@ class ShardReader:
         """The people of a clip."""
         return self._sequence(index, "poses", None)
 
-    def poses(self, index: int) -> ClipRows:
-        """The poses of a clip as stored: the quick way, for training.
+    def read(self, positions: Iterable[int]) -> StoredClips:
+        """The poses of some clips as stored: the quick way, for training.
 
         Checksums are not looked at; the first call reads who is seen when in the whole shard.
+
+        Raises:
+            ConfigError: no clip.
         """
-        try:
-            return self._table.read(self._position(index))
-        except OSError as error:
-            raise _damaged(self.path, str(error)) from error
+        return read_clips([(self.table, self._position(i)) for i in positions])
+
+    def read_dense(
+        self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
+    ) -> DensePoses:
+        """Some clips as one array: `read`, then `StoredClips.dense`."""
+        return self.read(positions).dense(people, frames)
 
     @cached_property
-    def _table(self) -> PoseTable:
-        clips = {n: self.column(n) for n in ("num_rows", "num_frames", "num_people", "height", "width")}
-        start, _ = self._extent("poses", "clips/first_row", "clips/num_rows")
+    def table(self) -> PoseTable:
+        """Where the poses of every clip lie."""
+        for table, first, count in (
+            ("poses", "first_row", "num_rows"),
+            ("frames", "first_frame", "num_frames"),
+        ):
+            self._extent(table, f"clips/{first}", f"clips/{count}")
         with self._reading():
-            return PoseTable(
-                fd=self._h5.id.get_vfd_handle(),
-                keypoints=StoredRows(self._dataset("poses/keypoints")),
-                scores=StoredRows(self._dataset("poses/scores")),
-                runs=Runs.of(
-                    frame=self._dataset("poses/frame")[:].astype(np.int64),
-                    track=self._dataset("poses/track")[:],
-                    num_rows=clips["num_rows"],
-                    num_frames=clips["num_frames"].astype(np.int64),
-                    num_people=clips["num_people"],
-                ),
-                row=[*start.tolist(), int(clips["num_rows"].sum())],
-                num_people=clips["num_people"].tolist(),
-                num_frames=clips["num_frames"].tolist(),
-                image_size=list(zip(clips["height"].tolist(), clips["width"].tolist(), strict=True)),
-                origin=self.column("poses/origin").astype(np.float32),
-                step=self.column("poses/step").tolist(),
-                coordinate=np.tile(np.arange(self._header.dimensions), self.skeleton.num_joints),
+            return PoseTable.of(
+                path=self.path,
+                file=self._h5,
+                keypoints=self._dataset("poses/keypoints"),
+                scores=self._dataset("poses/scores"),
+                frame=self._dataset("poses/frame")[:],
+                track=self._dataset("poses/track")[:],
+                origin=self.column("poses/origin"),
+                step=self.column("poses/step"),
+                clips={
+                    n: self.column(n) for n in ("num_rows", "num_frames", "num_people", "height", "width")
+                },
             )
 
     def expert(self, name: str, index: int) -> SkeletonSequence:
@@ -262,6 +267,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Let go of the file."""
+        self.__dict__.pop("table", None)
         self._h5.close()
 
     def __enter__(self) -> Self:
@@ -324,7 +330,7 @@ class ShardReader:
             bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
             length = len(self._dataset(f"{table}/{'pts_s' if table == 'frames' else 'frame'}"))
             if (counts < 0).any() or bounds[-1] != length or (starts != bounds[:-1]).any():
-                raise _damaged(self.path, f"/{table} does not hold the clips one after the other")
+                raise damaged(self.path, f"/{table} does not hold the clips one after the other")
             self._extents[table] = starts, counts
         return self._extents[table]
 
@@ -347,7 +353,7 @@ class ShardReader:
         try:
             yield
         except (OSError, RuntimeError, KeyError, ValueError, TypeError, ConfigError) as error:
-            raise _damaged(self.path, str(error)) from error
+            raise damaged(self.path, str(error)) from error
 
 
 def _open(path: Path) -> Any:
@@ -366,7 +372,7 @@ def _open(path: Path) -> Any:
         raise ShardError(f"no permission to read {path}", path=path) from error
     except (OSError, RuntimeError) as error:
         if h5py.is_hdf5(path):
-            raise _damaged(path, str(error)) from error
+            raise damaged(path, str(error)) from error
         raise ShardError(f"{path} is not a shard: expected an HDF5 file", path=path) from error
     return h5
 
@@ -387,9 +393,3 @@ def _check_format(h5: Any, path: Path) -> None:
             expected=FORMAT_VERSION,
             got=version,
         )
-
-
-def _damaged(path: Path, why: str) -> ShardError:
-    return ShardError(
-        f"{path} is cut short or damaged ({why}); make it again, or fetch a whole copy", path=path
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from skelkit.data.choosing import FillRule, PersonSelection, fill_missing
 from skelkit.data.dataset import DatasetReader, open_clips
-from skelkit.data.pose_table import ClipRows, DensePoses
+from skelkit.data.pose_table import StoredClips
 from skelkit.data.reader import ShardReader
 from skelkit.data.sampling import FrameSampler, UniformSegments
 from skelkit.data.streams import Stream, bones, motion
@@ -61,34 +61,47 @@ class ClipInput:
             raise ConfigError(f"{skeleton.name} has no {self.centre!r}, nor what it could be made of")
 
     def __call__(
-        self, rows: ClipRows, skeleton: Skeleton, rng: np.random.Generator | None
-    ) -> tuple[Float32, Bool]:
+        self, clips: StoredClips, skeleton: Skeleton, chances: Sequence[np.random.Generator | None]
+    ) -> list[tuple[Float32, Bool]]:
         """Make it.
 
         Args:
-            rows: The clip.
-            skeleton: Its joint set.
-            rng: None = as in a test.
+            clips: B of them.
+            skeleton: Their joint set.
+            chances: B of them; None = as in a test.
 
         Returns:
-            Keypoints (num_clips, M, L, K, C), 0 where there is none, and visible (num_clips, M, L, K): seen,
-            not filled in. A clip without frames is treated as one frame without people.
+            For each keypoints (num_clips, M, L, K, C), 0 where there is none, and visible (num_clips, M, L,
+            K): seen, not filled in. A clip without frames is treated as one frame without people.
         """
-        if not rows.num_frames:
-            rows = replace(rows, num_frames=1)
-        found = rows.select(self.people(rows)).dense(self.people.people)
-        return self.from_dense(found, rows.image_size, skeleton, rng)
+        lengths = [max(1, frames) for frames in clips.num_frames]
+        found = clips.dense(self.people(clips), max(lengths))
+        return [
+            self.from_dense(points[:, :frames], visible[:, :frames], image_size, skeleton, rng)
+            for points, visible, frames, image_size, rng in zip(
+                found.keypoints, found.visible, lengths, clips.image_sizes, chances, strict=True
+            )
+        ]
 
     def from_dense(
         self,
-        found: DensePoses,
+        points: Float32,
+        visible: Bool,
         image_size: tuple[int, int],
         skeleton: Skeleton,
         rng: np.random.Generator | None,
     ) -> tuple[Float32, Bool]:
-        """The same from the chosen people as arrays of at least one frame, (H, W) being `image_size`."""
-        points, known = fill_missing(found.keypoints, found.visible, self.missing)
-        masks = np.stack([known, found.visible], axis=-1)
+        """The same of one clip.
+
+        Args:
+            points: (M, T, K, C) the chosen people, at least one frame; 0 where not visible.
+            visible: (M, T, K).
+            image_size: H, W.
+            skeleton: Their joint set.
+            rng: None = as in a test.
+        """
+        points, known = fill_missing(points, visible, self.missing)
+        masks = np.stack([known, visible], axis=-1)
         origin = centre_of(points, known, skeleton, self.centre) if self.centre is not None else None
 
         frames = self.frames(points.shape[1], rng)
@@ -183,15 +196,22 @@ class SkeletonDataset(Dataset[ClipSample]):
 
     def __getitem__(self, index: int) -> ClipSample:
         """A clip as the network sees it."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"expected the number of one of {len(self)} clips, got {index}")
-        i = index % len(self)
-        rng = np.random.default_rng((self.seed, int(self._epoch), i)) if self.training else None
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[ClipSample]:
+        """Some clips, in one go; a DataLoader asks for its batches so."""
+        if bad := [i for i in indices if not -len(self) <= i < len(self)]:
+            raise IndexError(f"expected the number of one of {len(self)} clips, got {bad[0]}")
         if self._source is None or self._process != os.getpid():  # what is open is the parent's
             self._source, self._process = open_clips(self.path), os.getpid()
-        rows = self._source.poses(int(self.positions[i]))
-        keypoints, visible = self.inputs(rows, self.skeleton, rng)
-        return ClipSample(keypoints=keypoints, visible=visible, label=int(self.labels[i]))
+        at, epoch = [i % len(self) for i in indices], int(self._epoch)
+        clips = self._source.read(self.positions[at].tolist())
+        chances = [np.random.default_rng((self.seed, epoch, i)) if self.training else None for i in at]
+        made = self.inputs(clips, self.skeleton, chances)
+        return [
+            ClipSample(keypoints=keypoints, visible=visible, label=label)
+            for (keypoints, visible), label in zip(made, self.labels[at].tolist(), strict=True)
+        ]
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """What the index says of every sample (`INDEX_COLUMNS`)."""

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_samples import PAIR, random_sequence
 
+from skelkit.data import ShardReader, ShardWriter
 from skelkit.data.choosing import FillRule, PeopleRule, PersonSelection, fill_missing
-from skelkit.data.fixed_point import Grid, encode_scores
-from skelkit.data.pose_table import ClipRows
 from skelkit.data.sampling import FrameSampler, FullClip, RandomCrop, UniformSegments
 from skelkit.data.streams import bones, motion, parents
 from skelkit.data.transforms import (
@@ -28,7 +27,7 @@ from skelkit.data.transforms import (
 )
 from skelkit.errors import ConfigError
 from skelkit.skeletons import COCO17, POSETICS17, SKELETONS
-from skelkit.structures import Bool, Float32, Skeleton, SkeletonSequence, Tracks
+from skelkit.structures import Bool, Float32, Skeleton
 
 lengths = st.integers(1, 40)
 seeds = st.none() | st.integers(0, 2**32)
@@ -101,48 +100,46 @@ def test_samplers_of_nothing_are_refused(sampler: type[FrameSampler]) -> None:
 # People
 
 
-def rows_of(sequence: SkeletonSequence) -> ClipRows:
-    """As a shard gives them."""
-    tracks = Tracks.of(sequence)
-    grid = Grid.of(tracks.keypoints, 1 / 8)
-    order = np.lexsort((tracks.step, tracks.person))
-    joints = sequence.skeleton.num_joints
-    seen = sequence.present().any(axis=1)
-    person = (np.cumsum(seen) - 1)[tracks.person[order]]
-    return ClipRows(
-        keypoints=grid.encode(tracks.keypoints[order]).reshape(len(tracks), 2 * joints),
-        scores=encode_scores(tracks.scores[order]),
-        place=person * sequence.num_frames + tracks.step[order],
-        num_people=int(seen.sum()),
-        num_frames=sequence.num_frames,
-        image_size=sequence.image_size,
-        origin=np.tile(grid.origin.astype(np.float32), joints),
-        step=grid.step,
-    )
-
-
 @pytest.mark.parametrize("rule", ["presence", "motion", "score"])
-@given(seed=st.integers(0, 1000), people=st.integers(0, 4), wanted=st.integers(1, 5))
+@given(
+    seed=st.integers(0, 1000),
+    people=st.lists(st.integers(0, 4), min_size=1, max_size=3),
+    wanted=st.integers(1, 5),
+)
 @settings(deadline=None, max_examples=25)
-def test_people_are_chosen_by_the_rule(rule: PeopleRule, seed: int, people: int, wanted: int) -> None:
-    rows = rows_of(random_sequence(seed, people=people, frames=9))
-    dense = rows.dense()
-    values = []
-    for points, visible, scores in zip(dense.keypoints, dense.visible, dense.scores, strict=True):
-        there = visible.any(axis=1)
+def test_people_are_chosen_by_the_rule(
+    tmp_path_factory: pytest.TempPathFactory, rule: PeopleRule, seed: int, people: list[int], wanted: int
+) -> None:
+    path = tmp_path_factory.mktemp("shard") / "a.h5"
+    with ShardWriter(path, skeleton=COCO17, recipe={}) as writer:
+        for i, count in enumerate(people):
+            writer.write(random_sequence(seed + i, people=count, frames=9, video_id=f"clip{i}"))
+    with ShardReader(path) as reader:
+        stored = reader.read(range(len(people)))
+    got, dense = PersonSelection(people=wanted, by=rule)(stored), stored.dense()
+    assert got.shape == (len(people), wanted)
+    for b, count in enumerate(stored.num_people):
+        values = []
+        for points, visible, scores in zip(
+            dense.keypoints[b, :count], dense.visible[b, :count], dense.scores[b, :count], strict=True
+        ):
+            there = visible.any(axis=1)
+            if rule == "presence":
+                values.append(float(there.sum()))
+            elif rule == "score":
+                values.append(float(scores[there].mean()))
+            else:
+                spread = [
+                    points[visible[:, k], k].std(axis=0).sum() for k in range(17) if visible[:, k].any()
+                ]
+                values.append(float(np.sum(spread, dtype=np.float64)))
+        expected = sorted(range(count), key=lambda m: -values[m])[:wanted]
+        chosen = got[b, : len(expected)].tolist()
+        np.testing.assert_allclose([values[m] for m in chosen], [values[m] for m in expected], rtol=1e-4)
+        assert len(set(chosen)) == len(expected)
+        assert (got[b, len(expected) :] == -1).all()
         if rule == "presence":
-            values.append(float(there.sum()))
-        elif rule == "score":
-            values.append(float(scores[there].mean()))
-        else:
-            spread = [points[visible[:, k], k].std(axis=0).sum() for k in range(17) if visible[:, k].any()]
-            values.append(float(np.sum(spread, dtype=np.float64)))
-    expected = sorted(range(len(values)), key=lambda m: -values[m])[:wanted]
-    got = PersonSelection(people=wanted, by=rule)(rows)
-    np.testing.assert_allclose([values[m] for m in got], [values[m] for m in expected], rtol=1e-4)
-    assert len(set(got.tolist())) == len(expected)
-    if rule == "presence":
-        assert got.tolist() == expected
+            assert chosen == expected
 
 
 def test_unknown_rules_for_people_are_refused() -> None:

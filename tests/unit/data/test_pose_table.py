@@ -20,16 +20,24 @@ from skelkit.data import dataset as dataset_module
 from skelkit.data.dataset import DatasetReader
 from skelkit.data.layout import JOINT_CHUNK
 from skelkit.data.pose_table import DensePoses
-from skelkit.errors import ShardError
+from skelkit.errors import ConfigError, ShardError
 from skelkit.skeletons import COCO17, POSETICS17
 from skelkit.structures import SkeletonSequence
 
 
-def assert_equal(dense: DensePoses, sequence: SkeletonSequence) -> None:
-    np.testing.assert_array_equal(dense.keypoints, np.nan_to_num(sequence.keypoints))
-    np.testing.assert_array_equal(dense.visible, np.isfinite(sequence.keypoints).all(axis=-1))
-    np.testing.assert_array_equal(dense.scores, sequence.scores)
-    assert dense.keypoints.dtype == dense.scores.dtype == np.float32
+def assert_equal(dense: DensePoses, *sequences: SkeletonSequence) -> None:
+    """Of clips of any lengths and numbers of people: beyond them there is nothing."""
+    for b, sequence in enumerate(sequences):
+        expected = (
+            np.nan_to_num(sequence.keypoints),
+            np.isfinite(sequence.keypoints).all(axis=-1),
+            sequence.scores,
+        )
+        people, frames = expected[1].shape[:2]
+        for got, wanted in zip((dense.keypoints, dense.visible, dense.scores), expected, strict=True):
+            assert got.dtype == wanted.dtype and len(got) == len(sequences)
+            np.testing.assert_array_equal(got[b, :people, :frames], wanted)
+            assert not got[b, people:].any() and not got[b, :, frames:].any()
 
 
 @settings(deadline=None, max_examples=40)
@@ -38,10 +46,12 @@ def test_any_clip(tmp_path_factory: pytest.TempPathFactory, put: SkeletonSequenc
     path = tmp_path_factory.mktemp("shard") / "one.h5"
     write_clip_file(path, sequence=put, skeleton=PAIR, recipe={})
     with ShardReader(path) as reader:
-        rows = reader.poses(0)
-        assert_equal(rows.dense(), reader[0])
-        assert rows.image_size == put.image_size
-        assert rows.num_frames == put.num_frames
+        clips = reader.read([0])
+        assert_equal(clips.dense(), reader[0])
+        assert clips.dense().keypoints.shape == (1, *reader[0].keypoints.shape)
+        assert clips.image_sizes == [put.image_size]
+        assert clips.num_frames == [put.num_frames]
+        assert clips.num_people == [reader[0].num_people]
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +70,34 @@ def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clips_in_any_order(shard: Path) -> None:
     with ShardReader(shard) as reader:
         for index in np.random.default_rng(0).permutation(len(reader)).tolist():
-            assert_equal(reader.poses(index).dense(), reader[index])
+            assert_equal(reader.read_dense([index]), reader[index])
+        assert_equal(reader.read_dense([-2]), reader[-2])
         with pytest.raises(IndexError):
-            reader.poses(len(reader))
+            reader.read([0, len(reader)])
+        with pytest.raises(ConfigError, match="at least one clip"):
+            reader.read([])
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=40)
+def test_clips_in_one_go(shard: Path, data: st.DataObject) -> None:
+    with ShardReader(shard) as reader:
+        positions = data.draw(st.lists(st.integers(0, len(reader) - 1), min_size=1, max_size=6))
+        sequences = [reader[i] for i in positions]
+        dense = reader.read_dense(positions)
+        assert_equal(dense, *sequences)
+        most, longest = max(s.num_people for s in sequences), max(s.num_frames for s in sequences)
+        assert dense.keypoints.shape == (len(positions), most, longest, 17, 2)
+        people, frames = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 300))
+        cut = reader.read_dense(positions, people=people, frames=frames)
+        assert cut.keypoints.shape == (len(positions), people, frames, 17, 2)
+        for got, whole in zip(
+            (cut.keypoints, cut.visible, cut.scores),
+            (dense.keypoints, dense.visible, dense.scores),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(got[:, :most, :longest], whole[:, :people, :frames])
+            assert not got[:, most:].any() and not got[:, :, longest:].any()
 
 
 def test_columns_that_lie_apart_are_read_all_the_same(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,18 +109,31 @@ def test_columns_that_lie_apart_are_read_all_the_same(shard: Path, monkeypatch: 
 @settings(deadline=None, max_examples=30)
 def test_some_people_in_some_order_and_nobody_beside_them(shard: Path, data: st.DataObject) -> None:
     with ShardReader(shard) as reader:
-        index = data.draw(st.integers(0, len(reader) - 1))
-        sequence, rows = reader[index], reader.poses(index)
-        people = data.draw(st.permutations(range(sequence.num_people)))
-        people = people[: data.draw(st.integers(0, len(people)))]
-        chosen = rows.select(np.asarray(people, np.int64))
-        padded = chosen.dense(len(people) + 2)
-        for m, person in enumerate(people):
-            np.testing.assert_array_equal(padded.keypoints[m], np.nan_to_num(sequence.keypoints[person]))
-            np.testing.assert_array_equal(padded.scores[m], sequence.scores[person])
-        assert padded.keypoints.shape == (len(people) + 2, *sequence.keypoints.shape[1:])
-        assert not padded.visible[len(people) :].any()
-        assert not padded.keypoints[len(people) :].any()
+        positions = data.draw(st.lists(st.integers(0, len(reader) - 1), min_size=1, max_size=3))
+        people = data.draw(st.lists(st.integers(-1, 4), min_size=len(positions), max_size=len(positions)))
+        chosen = np.asarray([[m, -1, 0] for m in people])
+        dense = reader.read(positions).dense(chosen)
+        for b, i in enumerate(positions):
+            for m, person in enumerate(chosen[b].tolist()):
+                sequence = reader[i]
+                if 0 <= person < sequence.num_people:
+                    frames = sequence.num_frames
+                    points = np.nan_to_num(sequence.keypoints[person])
+                    np.testing.assert_array_equal(dense.keypoints[b, m, :frames], points)
+                    np.testing.assert_array_equal(dense.scores[b, m, :frames], sequence.scores[person])
+                else:
+                    assert not dense.visible[b, m].any() and not dense.keypoints[b, m].any()
+
+
+def test_numbers_that_are_none_are_refused(shard: Path) -> None:
+    with ShardReader(shard) as reader:
+        clips = reader.read([0, 2])
+    for people in (np.zeros((1, 2), int), np.zeros(2, int), np.zeros((2, 1))):
+        with pytest.raises(ConfigError, match="numbers of people"):
+            clips.dense(people)
+    for wrong in ({"people": -1}, {"frames": -1}):
+        with pytest.raises(ConfigError, match="-1"):
+            clips.dense(**wrong)
 
 
 def test_three_dimensions(tmp_path: Path) -> None:
@@ -96,7 +144,7 @@ def test_three_dimensions(tmp_path: Path) -> None:
     ) as writer:
         writer.write(sequence)
     with ShardReader(tmp_path / "a.h5") as reader:
-        assert_equal(reader.poses(0).dense(), reader[0])
+        assert_equal(reader.read_dense([0]), reader[0])
 
 
 @pytest.mark.parametrize(
@@ -111,17 +159,17 @@ def test_columns_that_contradict_each_other_are_damage(
     with h5py.File(tmp_path / "a.h5", "r+") as h5:
         h5[column][row] = value
     with ShardReader(tmp_path / "a.h5") as reader, pytest.raises(ShardError, match="damaged"):
-        reader.poses(0)
+        reader.read([0])
 
 
 def test_a_file_cut_while_it_is_open_is_damage(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
         writer.write(random_sequence(1, people=2))
     with ShardReader(tmp_path / "a.h5") as reader:
-        reader.poses(0)
+        reader.read([0])
         os.truncate(tmp_path / "a.h5", 4000)
         with pytest.raises(ShardError, match="damaged"):
-            reader.poses(0)
+            reader.read([0])
 
 
 # Datasets
@@ -144,19 +192,19 @@ def test_a_dataset_keeps_few_shards_open(folder: Path, monkeypatch: pytest.Monke
         assert len(reader.info.shards) > 2
         before = len(list(Path("/proc/self/fd").iterdir()))
         for index in np.random.default_rng(0).permutation(len(reader)).tolist():
-            assert_equal(reader.poses(index).dense(), reader[index])
+            assert_equal(reader.read_dense([index]), reader[index])
             assert reader.clip(index).video_id == reader.column("video_id")[index]
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
 def poses_of(reader: DatasetReader, answers: Any) -> None:
-    answers.put([reader.poses(i).dense().keypoints.sum() for i in range(len(reader))])
+    answers.put([reader.read_dense([i]).keypoints.sum() for i in range(len(reader))])
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_dataset_in_other_processes(folder: Path, method: str) -> None:
     reader = DatasetReader(folder)
-    expected = [reader.poses(i).dense().keypoints.sum() for i in range(len(reader))]
+    expected = [reader.read_dense([i]).keypoints.sum() for i in range(len(reader))]
     assert len(pickle.dumps(reader)) < 1000
     context = multiprocessing.get_context(method)
     answers = context.Queue()
@@ -167,15 +215,4 @@ def test_a_dataset_in_other_processes(folder: Path, method: str) -> None:
     for child in children:
         child.join()
         assert child.exitcode == 0
-    assert [reader.poses(i).dense().keypoints.sum() for i in range(len(reader))] == expected
-
-
-def test_dense_takes_the_first_people_of_many(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
-        writer.write(random_sequence(0, people=3))
-    with ShardReader(tmp_path / "a.h5") as shard:
-        rows = shard.poses(0)
-        first, everybody = rows.dense(2), rows.dense()
-    assert len(everybody.scores) == 3
-    np.testing.assert_array_equal(first.keypoints, everybody.keypoints[:2])
-    np.testing.assert_array_equal(first.visible, everybody.visible[:2])
+    assert [reader.read_dense([i]).keypoints.sum() for i in range(len(reader))] == expected
