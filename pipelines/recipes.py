@@ -114,13 +114,14 @@ def facts_of(reader: DatasetReader) -> DataFacts:
     )
 
 
-def clip_input(recipe: Recipe, *, training: bool, choices: int = 1) -> ClipInput:
+def clip_input(recipe: Recipe, *, training: bool, choices: int = 1, mirror: bool = False) -> ClipInput:
     """How the recipe's clips become arrays.
 
     Args:
         recipe: Which.
         training: Whether for training or for testing.
         choices: Choices of frames per test clip.
+        mirror: Whether test clips are also seen in a mirror.
     """
     data, augment = recipe.data, recipe.augment
     changes: list[tuple[float, Augmentation]] = [
@@ -136,6 +137,7 @@ def clip_input(recipe: Recipe, *, training: bool, choices: int = 1) -> ClipInput
         centre=data.centre or None,
         normalise=data.normalise,
         augment=tuple(change for amount, change in changes if amount),
+        mirror=mirror,
         stream=data.stream,
     )
 

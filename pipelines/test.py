@@ -111,7 +111,7 @@ def measure(
         device: See `test`.
         show: See `test`.
     """
-    inputs = clip_input(recipe, training=False, choices=choices)
+    inputs = clip_input(recipe, training=False, choices=choices, mirror=recipe.data.test_mirror)
     dataset = SkeletonDataset(data, inputs, training=False, split=split)
     numbers = np.flatnonzero(dataset.labels >= 0) if labelled else np.arange(len(dataset))
     clips = Clips(
@@ -124,7 +124,9 @@ def measure(
     return Scores(
         video_ids=tuple(dataset.column("video_id")[numbers].tolist()),
         labels=dataset.labels[numbers],
-        probabilities=probabilities(network, clips, device=choose_device(device), choices=choices, show=show),
+        probabilities=probabilities(
+            network, clips, device=choose_device(device), choices=inputs.test_clips, show=show
+        ),
         class_names=classes,
     )
 

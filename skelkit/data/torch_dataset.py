@@ -19,7 +19,7 @@ from skelkit.data.pose_table import StoredClips
 from skelkit.data.reader import ShardReader
 from skelkit.data.sampling import FrameSampler, UniformSegments
 from skelkit.data.streams import Stream, bones, motion
-from skelkit.data.transforms import Augmentation, centre_of, normalise
+from skelkit.data.transforms import Augmentation, centre_of, mirror, normalise
 from skelkit.errors import ConfigError
 from skelkit.skeletons import recipe
 from skelkit.structures import Bool, ClipBatch, Float32, Int64, Skeleton
@@ -42,7 +42,14 @@ class ClipInput:
     """2-D: in half widths of the picture, from its middle or, if centred, from the joint (`normalise`)."""
     augment: tuple[Augmentation, ...] = ()
     """In training only."""
+    mirror: bool = False
+    """In a test only: what is seen is also seen in a mirror."""
     stream: Stream = "joint"
+
+    @property
+    def test_clips(self) -> int:
+        """How many clips a test makes of one; a network's answers for them are averaged."""
+        return self.frames.num_clips * (1 + self.mirror)
 
     def __post_init__(self) -> None:
         """Check."""
@@ -114,19 +121,25 @@ class ClipInput:
             points = points - origin
         if self.normalise and masks.any():
             points = normalise(points, image_size, centred=origin is not None)
+        people = len(points)
         if rng is not None:
             for change in self.augment:
                 points, masks = change(points, masks, skeleton, rng)
+        elif self.mirror:  # as further people, whom nothing below mixes
+            in_mirror = mirror(points, masks, skeleton)
+            points, masks = np.concatenate([points, in_mirror[0]]), np.concatenate([masks, in_mirror[1]])
         if self.stream.startswith("bone"):
             points, masks = bones(points, masks, skeleton)
         if moving:
             points, masks = motion(points, masks)
         points = points * masks[..., :1]
-        shape = len(points), *frames.shape, points.shape[2]
-        keypoints = points.reshape(*shape, -1).swapaxes(0, 1)
-        return np.ascontiguousarray(keypoints), np.ascontiguousarray(
-            masks[..., 1].reshape(shape).swapaxes(0, 1)
-        )
+        shape = -1, people, *frames.shape, points.shape[2]
+
+        def by_clip(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            clips = values.reshape(*shape, *values.shape[3:]).swapaxes(1, 2)  # (ways, num_clips, M, ...)
+            return np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))
+
+        return by_clip(points), by_clip(masks[..., 1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -153,12 +153,15 @@ class RandomFlip:
         self, points: Float32, known: Bool, skeleton: Skeleton, rng: np.random.Generator
     ) -> tuple[Float32, Bool]:
         """See `Augmentation`."""
-        if rng.random() >= self.probability:
-            return points, known
-        order = mirrored(skeleton)
-        flipped = points[:, :, order]
-        flipped[..., 0] *= -1
-        return flipped, known[:, :, order]
+        return mirror(points, known, skeleton) if rng.random() < self.probability else (points, known)
+
+
+def mirror(points: Float32, known: Bool, skeleton: Skeleton) -> tuple[Float32, Bool]:
+    """Left and right exchanged, about x = 0."""
+    order = mirrored(skeleton)
+    flipped = points[:, :, order]
+    flipped[..., 0] *= -1
+    return flipped, known[:, :, order]
 
 
 def mirrored(skeleton: Skeleton) -> Int64:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -76,7 +77,13 @@ class ActionClassifier(pl.LightningModule):
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Loss of a batch."""
-        return self._loss("train", batch)
+        if not (alpha := self.recipe.augment.mixup):
+            return self._loss("train", batch)
+        share = torch.distributions.Beta(alpha, alpha).sample().item()
+        share = max(share, 1 - share)  # so that the labels of the batch are those that count as hits
+        other = torch.randperm(len(batch.labels)).to(batch.labels.device)
+        mixed = torch.lerp(batch.keypoints[other], batch.keypoints, share)
+        return self._loss("train", replace(batch, keypoints=mixed), (share, batch.labels[other]))
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """Count a batch."""
@@ -135,10 +142,14 @@ class ActionClassifier(pl.LightningModule):
         """Lightning cannot move frozen dataclasses by itself."""
         return batch.to(device, non_blocking=True)
 
-    def _loss(self, part: str, batch: ClipBatch) -> Tensor:
+    def _loss(self, part: str, batch: ClipBatch, mixed: tuple[float, Tensor] | None = None) -> Tensor:
+        """Of a batch; `mixed`: the share that it has in its clips, and the labels of the rest."""
         logits = self(batch)
         smoothing = self.recipe.optimizer.label_smoothing if part == "train" else 0.0
         loss = functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        if mixed is not None:
+            rest = functional.cross_entropy(logits, mixed[1], label_smoothing=smoothing)
+            loss = torch.lerp(rest, loss, mixed[0])
         self._sums[part].add(loss, logits, batch.labels)
         return loss
 

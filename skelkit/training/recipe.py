@@ -68,6 +68,8 @@ class DataPart(_Part):
     """T of a test clip, chosen by `sampling`; 0 = the whole clip as it is, whatever its length."""
     test_clips: Positive = 1
     """Choices of frames per test clip, whose probabilities are averaged."""
+    test_mirror: bool = False
+    """Test clips are also seen in a mirror; probabilities are averaged."""
     normalise: bool = True
     """2-D: in half widths of the picture (X / w * 2 - [1, h / w])."""
     centre: str = ""
@@ -85,6 +87,9 @@ class AugmentPart(_Part):
     """Of the normalised coordinates."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability of a mirror."""
+    mixup: float = Field(default=0.0, ge=0)
+    """Clips of a batch are mixed in pairs, and their labels alike, by shares from Beta(mixup, mixup) (Zhang
+    et al., ICLR 2018); 0 = none."""
 
 
 class OptimizerPart(_Part):

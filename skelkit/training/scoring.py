@@ -44,7 +44,7 @@ def probabilities(
         network: ``network(keypoints)`` gives logits.
         clips: N clips.
         device: Where to compute.
-        choices: Rows of a batch that belong to one clip, next to each other (`FrameSampler.num_clips`).
+        choices: Rows of a batch that belong to one clip, next to each other (`ClipInput.test_clips`).
         show: Called with clips done and clips in all.
     """
     network = network.to(device).eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,23 @@ def test_test_samples_equal_the_slow_version(shard: Path, stream: Any, data: st.
     if stream == "joint" and inputs.missing == "zero":
         nothing = ~samples[i].visible
         assert not samples[i].keypoints[nothing].any()
+
+
+@pytest.mark.parametrize("stream", ["joint", "bone", "joint_motion", "bone_motion"])
+def test_a_mirror_adds_what_a_flipped_clip_gives(shard: Path, stream: Any) -> None:
+    inputs = ClipInput(frames=UniformSegments(length=5, num_clips=2), stream=stream, missing="previous")
+    plain, both = (SkeletonDataset(shard, replace(inputs, mirror=m), training=False) for m in (False, True))
+    assert both.inputs.test_clips == 2 * plain.inputs.test_clips == 4
+    whole = replace(inputs, frames=FullClip(), augment=(RandomFlip(probability=1),))
+    flipped = SkeletonDataset(shard, whole, training=True)  # nothing else is random there
+    seen = SkeletonDataset(shard, replace(whole, mirror=True), training=False)
+    for i in (3, 23):
+        np.testing.assert_array_equal(both[i].keypoints[:2], plain[i].keypoints)
+        np.testing.assert_array_equal(both[i].visible[:2], plain[i].visible)
+        np.testing.assert_array_equal(seen[i].keypoints[1:], flipped[i].keypoints)
+        np.testing.assert_array_equal(seen[i].visible[1:], flipped[i].visible)
+        frames = inputs.frames(seen[i].keypoints.shape[2], None)
+        np.testing.assert_array_equal(both[i].keypoints[2:], seen[i].keypoints[1][:, frames].swapaxes(0, 1))
 
 
 def test_filled_joints_are_not_called_visible(shard: Path) -> None:
