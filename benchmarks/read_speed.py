@@ -148,16 +148,17 @@ def make_dense(folder: Path) -> int:
         return shape[0]
 
 
-def epochs(folder: Path, again: int) -> Table:
+def epochs(folder: Path, again: int, clips: int | None) -> Table:
     """Every clip once, in random order: with nothing in the page cache, then with what that left there.
 
-    Of the later epochs, each in new processes, the median.
+    Of the later epochs, each in new processes, the median. Of the first so many clips, if given.
     """
-    clips = make_dense(folder)
+    known = make_dense(folder)
+    clips = min(clips or known, known)
     names = [f"{e}, {n}" for n in (1, 2) for e in ("1st epoch", "later")]
     table = Table(f"{clips:,} clips, clips/s", "batch", "GB", *names, "own CPU, us")
     for store in STORES[:2]:
-        size = sum(p.stat().st_size for p in files(folder, store)) / 1e9
+        size = sum(p.stat().st_size for p in files(folder, store)) / 1e9 * clips / known
         for batch in BATCHES:
             cells = []
             for workers in (1, 2):
@@ -382,7 +383,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=3000)
+    parser.add_argument("--clips", type=int, help="how many are made (3000), or read with --epochs (all)")
     parser.add_argument("--reads", type=int, default=20_000)
     parser.add_argument("--cache-gb", type=float, nargs="*", default=[4, 8, 12, 16])
     parser.add_argument("--folder", type=Path, help="where the stores are made; kept if given")
@@ -391,8 +392,9 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.epochs:
-        Console(width=140).print(epochs(args.folder, args.epochs))
+        Console(width=140).print(epochs(args.folder, args.epochs, args.clips))
         return
+    args.clips = args.clips or 3000
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         if not (folder / "pyskl.pkl").exists():
