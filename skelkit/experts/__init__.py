@@ -21,6 +21,7 @@ FAMILIES = Registry(
         "onnx": "skelkit.experts.onnx",
         "mmpose": "skelkit.experts.openmmlab.poses",
         "mmdet": "skelkit.experts.openmmlab.detectors",
+        "torchvision": "skelkit.experts.torchvision_models",
     },
 )
 
