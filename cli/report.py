@@ -9,10 +9,21 @@ import typer
 
 
 def report(
-    dataset: Annotated[Path, typer.Argument(help="A dataset's folder.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Of a dataset or of a training run: what is in it decides.", show_default=False),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Of a run: its dataset, for attention and drawings; by default where it was.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The page; by default report.html in the dataset.", show_default=False),
+        typer.Option(help="The page; by default report.html in the folder.", show_default=False),
     ] = None,
     figures: Annotated[
         Path | None,
@@ -21,13 +32,19 @@ def report(
             show_default=False,
         ),
     ] = None,
-    gamma: Annotated[float, typer.Option(help="Confidence C below which a pose counts as discarded.")] = 0.18,
+    gamma: Annotated[
+        float, typer.Option(help="Of a dataset: confidence C below which a pose counts as discarded.")
+    ] = 0.18,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
 ) -> None:
-    """Show what is in a dataset: one HTML page that needs nothing else, and its figures."""
+    """Show what is in a dataset, or what came of a training run: one HTML page, and its figures.
+
+    The page needs nothing else to be read, no network and no other file.
+    """
     from skelkit.pipelines.report import report as run
 
-    done = run(dataset, out=out, figures=figures, gamma=gamma, overwrite=overwrite)
+    done = run(folder, data=data, out=out, figures=figures, gamma=gamma, overwrite=overwrite)
     size = f"{done.size_bytes / 1e6:.1f} MB"
-    typer.echo(f"{done.num_clips} clips, {done.num_classes} classes -> {done.page} ({size})")
-    typer.echo(f"{len(done.figures)} figures -> {done.figures[0].parent}")
+    typer.echo(f"{done.contents} -> {done.page} ({size})")
+    if done.figures:
+        typer.echo(f"{len(done.figures)} figures -> {done.figures[0].parent}")

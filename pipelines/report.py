@@ -1,18 +1,25 @@
-"""A dataset -> a page that shows what is in it, and its figures."""
+"""A dataset or a training run -> a page that shows what is in it, and its figures."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from skelkit.aggregation.confidence import GAMMA
-from skelkit.data.dataset import DatasetReader
+from skelkit.data.dataset import INFO_FILE, DatasetReader
 from skelkit.errors import ConfigError, OutputError
 from skelkit.report.facts import DatasetFacts
 
+if TYPE_CHECKING:
+    from skelkit.report.page import DatasetReport
+    from skelkit.report.run_page import RunReport
+
+_OF_RUNS = ("run.json", "model.json")
+"""Files of which a run's or a model's folder has one."""
 PAGE_NAME = "report.html"
-"""Where the page goes by default, in the dataset's folder."""
+"""Where the page goes by default, in the folder it is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,56 +28,76 @@ class ReportSummary:
 
     page: Path
     figures: tuple[Path, ...]
-    num_clips: int
-    num_classes: int
+    contents: str
+    """What it is about, in a few words."""
     size_bytes: int
     """Of the page."""
 
 
 def report(
-    dataset: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     *,
+    data: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     figures: str | os.PathLike[str] | None = None,
     gamma: float = GAMMA,
     overwrite: bool = False,
 ) -> ReportSummary:
-    """Describe a dataset: one HTML page that needs nothing else, and its figures as PNG.
+    """Describe a dataset or a training run: one HTML page that needs nothing else, and its figures as PNG.
 
-    Equal datasets give equal bytes. All numbers come from the index; a few hundred clips are read.
+    Equal datasets give equal bytes. All numbers of a dataset come from its index; a few hundred clips are
+    read.
 
     Args:
-        dataset: The dataset's folder.
-        out: The page; None = ``report.html`` in the dataset.
+        folder: A dataset, or a run (or a model): what it holds decides.
+        data: The dataset of a run; None = where it was when it was trained on. A run's page goes without
+            where it cannot be found.
+        out: The page; None = ``report.html`` in the folder.
         figures: Folder of the figures, made where it is absent; None = beside the page, named after it
             (``report-figures``).
-        gamma: C below which a pose counts as discarded, in [0, 1).
+        gamma: Of a dataset: C below which a pose counts as discarded, in [0, 1).
         overwrite: Replace what is there.
 
     Raises:
-        ConfigError: gamma out of range.
-        ShardError: no dataset there, or a damaged one.
+        ConfigError: gamma out of range, or `data` is not the run's dataset.
+        ShardError: neither a dataset nor a run there, or a damaged dataset.
+        CheckpointError: a run with a damaged model.
+        InputError: a run with damaged curves or results.
         OutputError: the page or a figure exists, or cannot be written.
     """
     if not 0 <= gamma < 1:
         raise ConfigError(f"gamma: expected 0 to below 1, got {gamma}")
-    page = Path(dataset) / PAGE_NAME if out is None else Path(out)
-    folder = page.with_name(f"{page.stem}-figures") if figures is None else Path(figures)
-    with DatasetReader(dataset) as reader:
-        _check_vacant(page, folder, overwrite=overwrite)
+    about = Path(folder)
+    page = about / PAGE_NAME if out is None else Path(out)
+    pictures = page.with_name(f"{page.stem}-figures") if figures is None else Path(figures)
+    if not (about / INFO_FILE).exists() and any((about / name).is_file() for name in _OF_RUNS):
+        return _of_run(about, None if data is None else Path(data), page, pictures, overwrite=overwrite)
+    with DatasetReader(about) as reader:
+        _check_vacant(page, pictures, overwrite=overwrite)
         from skelkit.report.page import DatasetReport
 
         facts = _facts(reader, gamma)
         made = DatasetReport(facts, reader.__getitem__)
-        _make_folder(folder)
-        written = made.write(page, folder)
-        return ReportSummary(
-            page=page,
-            figures=tuple(written),
-            num_clips=len(reader),
-            num_classes=len(set(facts.label.tolist()) - {""}),
-            size_bytes=page.stat().st_size,
-        )
+        classes = len(set(facts.label.tolist()) - {""})
+        return _write(made, page, pictures, f"{len(reader)} clips, {classes} classes")
+
+
+def _of_run(folder: Path, data: Path | None, page: Path, pictures: Path, *, overwrite: bool) -> ReportSummary:
+    _check_vacant(page, pictures, overwrite=overwrite)
+    from skelkit.pipelines.report_run import run_facts
+    from skelkit.report.run_page import RunReport
+
+    with run_facts(folder, data) as (facts, clip_of):
+        made = RunReport(facts, clip_of)
+        told = [f"{len(facts.whole_epochs)} of {facts.epochs} epochs"] if facts.epochs else []
+        told += [f"{result.split} top-1 {result.top1:.1%}" for result in facts.results]
+        return _write(made, page, pictures, ", ".join([facts.architecture, *told]))
+
+
+def _write(made: DatasetReport | RunReport, page: Path, pictures: Path, contents: str) -> ReportSummary:
+    _make_folder(pictures)
+    written = made.write(page, pictures)
+    return ReportSummary(page=page, figures=tuple(written), contents=contents, size_bytes=page.stat().st_size)
 
 
 def _facts(reader: DatasetReader, gamma: float) -> DatasetFacts:

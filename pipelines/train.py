@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Hardware", "TrainSummary", "train"]
 
 RUN_FILE = "run.json"
-_FORMAT = "skelkit-run"
+RUN_FORMAT = "skelkit-run"
+DATA = "data"
+"""In it: where the dataset was; a run goes on wherever it is now."""
 _DEVICES = {"gpu": "cuda"}
 """Accelerators that torch calls otherwise."""
 
@@ -92,7 +94,7 @@ def train(
     from skelkit.models import save
 
     job = prepare(recipe, data, settings)
-    resumed = _begin(output, job, overwrite=overwrite)
+    resumed = _begin(output, job, data, overwrite=overwrite)
     seed_everything(job.recipe.training.seed, verbose=False)
     network = _network(job)
     learn, watch = _clips(job.recipe, data)
@@ -138,10 +140,10 @@ def train(
     )
 
 
-def _begin(output: Path, job: Job, *, overwrite: bool) -> bool:
+def _begin(output: Path, job: Job, data: Path, *, overwrite: bool) -> bool:
     """Make the folder of a run; whether there is something in it to go on with."""
     wanted = {
-        "format": _FORMAT,
+        "format": RUN_FORMAT,
         "recipe": job.recipe.model_dump(mode="json"),
         "index_sha256": job.index_sha256,
     }
@@ -149,9 +151,9 @@ def _begin(output: Path, job: Job, *, overwrite: bool) -> bool:
     try:
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
-            if found == wanted:
+            if isinstance(found, dict) and {**found, DATA: None} == {**wanted, DATA: None}:
                 return (output / CHECKPOINT_FILE).exists()
-            if not overwrite or not isinstance(found, dict) or found.get("format") != _FORMAT:
+            if not overwrite or not isinstance(found, dict) or found.get("format") != RUN_FORMAT:
                 raise ConfigError(
                     f"{output} holds a run with another {_difference(found, wanted)}; choose another folder, "
                     "or begin anew with --overwrite"
@@ -160,7 +162,8 @@ def _begin(output: Path, job: Job, *, overwrite: bool) -> bool:
         elif output.exists() and any(output.iterdir()):
             raise ConfigError(f"{output} exists and holds no run; choose another folder")
         output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+        values = {**wanted, DATA: str(data.absolute())}
+        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot begin a run in {output}: {error}", path=output) from error
     return False

@@ -34,6 +34,8 @@ class AGCNConfig(ModelConfig):
 class AdaptiveGraphConv(JointUnit):
     """Adaptive graph convolution (equation 3): sum over subsets k of W_k f (A_k + B_k + C_k)."""
 
+    matrix = "subset"
+
     def __init__(self, in_channels: int, out_channels: int, graph: Tensor, *, gated: bool) -> None:
         super().__init__()
         subsets = len(graph)

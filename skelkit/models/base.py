@@ -165,6 +165,7 @@ class SkeletonModel(nn.Module):
         return [
             JointMaps(
                 name=name,
+                matrix=unit.matrix,
                 before=unit.begun_with(),
                 learned=unit.shared().detach(),
                 attention=None

@@ -15,6 +15,8 @@ class JointUnit(nn.Module):
     [s, v, w] is the weight with which node v enters node w.
     """
 
+    matrix: str = "matrix"
+    """What one of the S matrices is called."""
     part: str = ""
     """What it is called where a block has several."""
 
@@ -37,6 +39,8 @@ class JointMaps:
 
     name: str
     """Block, counted from 1, and part of it."""
+    matrix: str
+    """What one of the S matrices is called: head, subset, scale."""
     before: Tensor | None
     """(S, V, V): see `JointUnit.begun_with`."""
     learned: Tensor

@@ -51,6 +51,8 @@ def _conv(in_channels: int, out_channels: int, relu: bool = True) -> list[nn.Mod
 class MultiScaleGraphConv(JointUnit):
     """Multi-scale aggregation with a learnt residual mask (equations 3 to 5), on K or tau K nodes."""
 
+    matrix = "scale"
+
     def __init__(self, in_channels: int, out_channels: int, graph: Tensor, *, part: str) -> None:
         super().__init__()
         self.part = part

@@ -31,6 +31,8 @@ class STGCNConfig(ModelConfig):
 class GraphConv(JointUnit):
     """Graph convolution over S subsets (equation 10), with learnable edge importance M."""
 
+    matrix = "subset"
+
     def __init__(self, in_channels: int, out_channels: int, graph: Tensor) -> None:
         super().__init__()
         self.graph: Tensor

@@ -73,6 +73,8 @@ class SLSU(JointUnit):
         window: tau.
     """
 
+    matrix = "head"
+
     def __init__(
         self, in_channels: int, out_channels: int, num_joints: int, num_heads: int, window: int
     ) -> None:

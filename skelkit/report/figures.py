@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
 from skelkit.report.charts import (
     Chart,
@@ -74,25 +75,37 @@ def class_sizes(facts: DatasetFacts, classes: Sequence[ClassRow]) -> Chart:
 
 def named_classes(facts: DatasetFacts, classes: Sequence[ClassRow]) -> Chart:
     """Clips of every class by split, with the names of all."""
-    columns = max(1, -(-len(classes) // _PER_COLUMN))
-    rows = -(-max(1, len(classes)) // columns)
     most = max([row.clips for row in classes], default=0) or 1
+
+    def draw(axes: Axes, part: slice) -> None:
+        here = classes[part]
+        left = np.zeros(len(here))
+        for i, split in enumerate(facts.splits):
+            width = np.array([row.by_split[i] for row in here], float)
+            axes.barh(range(len(here)), width, left=left, color=_colour(i), label=drawn(split, 16))
+            left += width
+        count_sideways(axes)
+        axes.set_xlim(0, 1.02 * most)
+
+    figure = named_bars([row.label for row in classes], draw)
+    caption = f"{len(classes):,} classes"
+    return Chart(name="classes", title="Clips of every class", caption=caption, figure=figure)
+
+
+def named_bars(names: Sequence[str], draw: Callable[[Axes, slice], None]) -> Figure:
+    """A line for each name, in as many columns as are needed; `draw` draws some of them into the axes."""
+    columns = max(1, -(-len(names) // _PER_COLUMN))
+    rows = -(-max(1, len(names)) // columns)
     with style(**{"font.size": _SMALL}):
         figure, first = new_figure((max(7.0, 4.2 * columns), 1.1 + 0.15 * rows))
         first.remove()
         for column, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
-            part = classes[column * rows : (column + 1) * rows]
-            left = np.zeros(len(part))
-            for i, split in enumerate(facts.splits):
-                width = np.array([row.by_split[i] for row in part], float)
-                axes.barh(range(len(part)), width, left=left, color=_colour(i), label=drawn(split, 16))
-                left += width
-            axes.set_yticks(range(len(part)), [drawn(row.label) for row in part])
-            count_sideways(axes)
-            axes.set(xlim=(0, 1.02 * most), ylim=(rows - 0.4, -0.6))
+            part = slice(column * rows, (column + 1) * rows)
+            draw(axes, part)
+            axes.set_yticks(range(len(names[part])), [drawn(name) for name in names[part]])
+            axes.set_ylim(rows - 0.4, -0.6)
         add_legend(figure, axes)
-    caption = f"{len(classes):,} classes"
-    return Chart(name="classes", title="Clips of every class", caption=caption, figure=figure)
+    return figure
 
 
 def funnel(filters: Sequence[FilterRow]) -> Chart:

@@ -175,17 +175,17 @@ def oddities(facts: DatasetFacts, classes: Sequence[ClassRow]) -> list[str]:
         found.append(f"Without a label: {_clips(count)}.")
     labelled = [row for row in classes if row.label]
     if missing := [row.label for row in labelled if not row.clips]:
-        found.append(f"No clip of {_names(missing)}.")
+        found.append(f"No clip of {named(missing)}.")
     splits = facts.splits
     for number, split in enumerate(splits):
         gone = [row.label for row in labelled if row.clips and not row.by_split[number]]
         if gone:
-            found.append(f"Split {shortened(split, 40)} has no clip of {_names(gone)}.")
+            found.append(f"Split {shortened(split, 40)} has no clip of {named(gone)}.")
     sizes = [row.clips for row in labelled if row.clips]
     if len(sizes) > 1 and sizes[0] >= 10 * sizes[-1]:
         found.append(
-            f"Unbalanced: {sizes[0]:,} clips of {_names([labelled[0].label])}, but {sizes[-1]:,} of "
-            f"{_names([row.label for row in labelled if row.clips == sizes[-1]])}."
+            f"Unbalanced: {sizes[0]:,} clips of {named([labelled[0].label])}, but {sizes[-1]:,} of "
+            f"{named([row.label for row in labelled if row.clips == sizes[-1]])}."
         )
     confidence = facts.mean_confidence[np.isfinite(facts.mean_confidence)]
     if low := int((confidence < facts.gamma).sum()):
@@ -197,7 +197,7 @@ def _clips(count: int) -> str:
     return f"{count:,} clip{'' if count == 1 else 's'}"
 
 
-def _names(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
     """The names, or the first of them."""
     shown = ", ".join(f"“{shortened(name, 40)}”" for name in names[:_FEW])
     return shown + (f" and {len(names) - _FEW} other classes" if len(names) > _FEW else "")

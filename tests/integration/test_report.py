@@ -82,7 +82,7 @@ def test_page_and_figures_wherever_wanted(dataset: Path, tmp_path: Path) -> None
     assert (
         {path.name for path in done.figures} == FIGURES == {p.name for p in (tmp_path / "pictures").iterdir()}
     )
-    assert (done.num_clips, done.num_classes) == (7, 2)
+    assert done.contents == "7 clips, 2 classes"
     assert done.size_bytes == done.page.stat().st_size
     assert "Of a mean confidence below gamma = 0.7: 6 clips." in done.page.read_text("utf-8")
 

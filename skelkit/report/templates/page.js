@@ -1,5 +1,6 @@
 "use strict";
-// Without this script the page shows all; with it tables sort and classes can be searched.
+// Without this script the page shows all; with it tables sort, classes can be searched, and large confusion
+// matrices tell what is under the pointer.
 for (const box of document.querySelectorAll("input[data-filter]")) {
   const part = document.getElementById(box.dataset.filter);
   const items = [...part.querySelectorAll("[data-item]")];
@@ -37,4 +38,23 @@ for (const table of document.querySelectorAll("table[data-sort]")) {
       table.tBodies[0].append(...rows.map(([, row]) => row));
     });
   });
+}
+for (const figure of document.querySelectorAll("[data-cells]")) {
+  const { names, totals, counts } = JSON.parse(figure.dataset.cells);
+  const known = new Map(counts.map(([row, column, count]) => [row * names.length + column, count]));
+  const cells = figure.querySelector(".cells");
+  const caption = figure.querySelector("figcaption");
+  cells.addEventListener("pointermove", (event) => {
+    const box = cells.getBoundingClientRect();
+    const place = (at, size) => Math.min(names.length - 1, Math.max(0, Math.floor(at / size * names.length)));
+    const row = place(event.clientY - box.top, box.height);
+    const column = place(event.clientX - box.left, box.width);
+    const times = `${known.get(row * names.length + column) ?? 0} of ${totals[row]} clips`;
+    caption.textContent = row === column ? `“${names[row]}”: ${times} recognised`
+      : `“${names[row]}” taken for “${names[column]}”: ${times}`;
+    cells.style.setProperty("--x", `${(column + .5) / names.length * 100}%`);
+    cells.style.setProperty("--y", `${(row + .5) / names.length * 100}%`);
+    cells.classList.add("at");
+  });
+  cells.addEventListener("pointerleave", () => cells.classList.remove("at"));
 }

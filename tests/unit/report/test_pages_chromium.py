@@ -1,45 +1,27 @@
-"""The dataset's page as a browser shows it; skipped where there is no Chromium."""
+"""The dataset's and the run's page as a browser shows them; skipped where there is no Chromium."""
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import html
-import json
 import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from browser import CHROMIUM, WIDTHS, chromium, complaints, probed
+from made_runs import run_of
 
 from skelkit.report.facts import DatasetFacts
 from skelkit.report.page import DatasetReport
 from skelkit.report.palette import PAGE
+from skelkit.report.run_page import RunReport
 from skelkit.skeletons import COCO17
 from skelkit.structures import SkeletonSequence
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian packages it as chromium)")
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-)
-WIDTHS = (1280, 400)
 HOSTILE = (
     "<script>document.title = 'owned'</script>",
     '"><img src=x onerror="document.title = 1">',
@@ -47,27 +29,9 @@ HOSTILE = (
     "a name without any space to break at " + "x" * 500,
 )
 PROBE = """
-const box = (node) => node.getBoundingClientRect();
-const show = (node) => node.offsetParent !== null;
 const column = (table, i) => [...table.tBodies[0].rows].map((row) => row.cells[i].textContent.trim());
 const classes = document.querySelector("#class-table table");
-const found = {
-  title: document.title,
-  sections: [...document.querySelectorAll("section")].filter(show).map((section) => section.id),
-  scripts: document.scripts.length,
-  too_wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-  sticking_out: [...document.querySelectorAll(
-    "h1, h2, h3, p, dt, dd, li, figure, figcaption, .scroll, .strip, nav, input")].filter(show)
-    .filter((node) => !node.closest("nav ul") && node.scrollWidth > node.clientWidth + 1
-      && getComputedStyle(node).overflowX === "visible"
-      && getComputedStyle(node).display !== "inline")
-    .map((node) => node.outerHTML.slice(0, 200)),
-  cut_letters: [...document.querySelectorAll(".chart svg")].flatMap((svg) => [...svg.querySelectorAll("text")]
-    .filter((text) => box(text).left < box(svg).left - 2 || box(text).right > box(svg).right + 2)
-    .map((text) => text.textContent)),
-  ground: getComputedStyle(document.body).backgroundColor,
-  before: column(classes, 0),
-};
+found.before = column(classes, 0);
 const heads = [...classes.tHead.querySelectorAll("th button")];
 heads[0].click();
 found.by_name = column(classes, 0);
@@ -80,26 +44,7 @@ if (search) {
   found.searched = document.querySelectorAll("#gallery .card:not([hidden])").length;
   found.opened = document.querySelector("#gallery details").open;
 }
-parent.postMessage(JSON.stringify(found), "*");
 """
-LISTENER = """
-const found = {};
-addEventListener("message", (event) => {
-  const frame = [...document.querySelectorAll("iframe")].find((one) => one.contentWindow === event.source);
-  found[frame.width] = JSON.parse(event.data);
-  document.querySelector("pre").textContent = JSON.stringify(found);
-});
-"""
-
-
-def chromium(folder: Path, url: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder / 'profile'}", *flags, url.as_uri()]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True)
-
-
-def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What the page said on the console: errors of scripts, refused requests."""
-    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def clip_at(index: int) -> SkeletonSequence:
@@ -152,21 +97,6 @@ def page_of(labels: Sequence[str]) -> str:
     return DatasetReport(facts, clip_at).html()
 
 
-def probed(folder: Path, page: str) -> dict[int, dict[str, Any]]:
-    """What the page is like in a browser at each of the widths."""
-    hashed = base64.b64encode(hashlib.sha256(PROBE.encode()).digest()).decode()
-    page = page.replace("script-src ", f"script-src 'sha256-{hashed}' ", 1)
-    (folder / "page.html").write_text(page.replace("</body>", f"<script>{PROBE}</script></body>"), "utf-8")
-    frames = "".join(f'<iframe src="page.html" width="{width}" height="900"></iframe>' for width in WIDTHS)
-    harness = folder / "harness.html"
-    harness.write_text(f"<!doctype html><script>{LISTENER}</script><pre></pre>{frames}", "utf-8")
-    done = chromium(folder, harness, "--virtual-time-budget=20000", "--dump-dom")
-    assert not complaints(done)
-    text = re.search("<pre>(.*?)</pre>", done.stdout, re.DOTALL)
-    assert text and text[1], done.stderr
-    return {int(width): found for width, found in json.loads(html.unescape(text[1])).items()}
-
-
 @functools.cache
 def many() -> str:
     labels = [f"class {i}" for i in range(320)]
@@ -176,7 +106,7 @@ def many() -> str:
 @pytest.mark.parametrize("kind", ["two classes", "many"])
 def test_page_in_a_browser(kind: str, tmp_path: Path) -> None:
     page = many() if kind == "many" else page_of(["sit", "walk", "sit"])
-    found = probed(tmp_path, page)
+    found = probed(tmp_path, page, PROBE)
     assert set(found) == set(WIDTHS)
     for here in found.values():
         assert len(here["sections"]) == 8
@@ -217,3 +147,44 @@ def test_the_policy_of_the_page_stops_what_got_in(tmp_path: Path) -> None:
     assert len(complaints(done)) >= 2
     title = re.search("<title>(.*?)</title>", done.stdout)
     assert title and title[1] != "owned"
+
+
+RUN_PROBE = """
+const matrix = document.querySelector("[data-cells]");
+if (matrix) {
+  const cells = matrix.querySelector(".cells");
+  const at = box(cells);
+  const point = (row, column, many) => cells.dispatchEvent(new PointerEvent("pointermove", {
+    clientX: at.left + (column + .5) / many * at.width, clientY: at.top + (row + .5) / many * at.height }));
+  const { names, counts } = JSON.parse(matrix.dataset.cells);
+  const [row, column, count] = counts.find(([row, column]) => row !== column);
+  point(row, column, names.length);
+  found.told = matrix.querySelector("figcaption").textContent;
+  found.wanted = `“${names[row]}” taken for “${names[column]}”: ${count} of`;
+  found.side = at.width;
+}
+found.heat = Math.max(...[...document.querySelectorAll(".heat thead tr")].map((row) => row.cells.length));
+found.pictures = [...document.images].map((image) => image.complete && image.naturalWidth > 0);
+"""
+
+
+@pytest.mark.parametrize("kind", ["14 classes", "320 classes", "unfinished"])
+def test_page_of_a_run_in_a_browser(kind: str, tmp_path: Path) -> None:
+    count = 320 if kind == "320 classes" else 14
+    names = [*HOSTILE, *(f"class {i}" for i in range(count - len(HOSTILE)))]
+    splits = () if kind == "unfinished" else ("test", HOSTILE[3])
+    facts = run_of(names, splits=splits, name=HOSTILE[0], finished=bool(splits))
+    found = probed(tmp_path, RunReport(facts, lambda name: clip_at(0)).html(), RUN_PROBE)
+    assert set(found) == set(WIDTHS)
+    for width, here in found.items():
+        middle = ["split-1", "split-2"] if splits else ["results"]
+        assert here["sections"] == ["curves", *middle, "joints", "recipe"]
+        assert "document.title" in here["title"] and here["title"].endswith("training report")
+        assert here["scripts"] == 2
+        assert here["too_wide"] == 0
+        assert here["sticking_out"] == [] and here["cut_letters"] == []
+        assert all(here["pictures"])
+        if kind == "320 classes":
+            assert here["told"].startswith(here["wanted"])
+            assert here["side"] >= min(320, 0.8 * width)
+            assert here["heat"] <= 26
