@@ -30,7 +30,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List networks with parameters, operations and speed."""
-    from skelkit.pipelines.models import list_models
+    from skelkit.pipelines.models import BATCH, list_models
 
     rows = list_models(
         joints=joints, frames=frames, people=people, classes=classes, device=device, measure=measure
@@ -43,6 +43,9 @@ def list_(
         speed = [f"{row.clips_per_second:.1f}"] if row.clips_per_second else []
         table.add_row(row.name, f"{row.parameters / 1e6:.2f} M", f"{row.gflops:.2f}", *speed)
     stdout().print(table)
+    stdout().print(f"A clip: {frames} frames of {people} people with the joints {joints}; {classes} classes.")
+    if measure and rows:
+        stdout().print(f"Speed: inference in batches of {BATCH} on {rows[0].measured_on}.")
 
 
 @app.command("import")

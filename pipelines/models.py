@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 from skelkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
+
+
+BATCH = 8
+"""Clips at once where speed is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +28,9 @@ class ModelRow:
     gflops: float
     """10^9 floating-point operations of a clip."""
     clips_per_second: float | None
-    """Measured in inference; None where it was not asked for."""
+    """Measured in inference, batches of `BATCH`; None where it was not asked for."""
+    measured_on: str
+    """Device; empty where it was not asked for."""
 
 
 def list_models(
@@ -53,16 +60,28 @@ def list_models(
     for name in MODELS.names():
         model = build(name, {"skeleton": joints, "num_classes": classes, "num_people": people}).eval()
         found = cost(model, frames=frames)
-        speed = None
+        speed, place = None, ""
         if measure:
             where = choose_device(device)
+            place = _place(where)
             clips = torch.zeros(
-                8, people, frames, model.config.skeleton.num_joints, model.config.in_channels, device=where
+                BATCH,
+                people,
+                frames,
+                model.config.skeleton.num_joints,
+                model.config.in_channels,
+                device=where,
             )
             model.to(where)
             speed = len(clips) / _seconds(model, clips)
         rows.append(
-            ModelRow(name=name, parameters=found.parameters, gflops=found.gflops, clips_per_second=speed)
+            ModelRow(
+                name=name,
+                parameters=found.parameters,
+                gflops=found.gflops,
+                clips_per_second=speed,
+                measured_on=place,
+            )
         )
     return rows
 
@@ -99,7 +118,23 @@ def import_model(
     model = import_checkpoint(kind, file, skeleton=joints, num_people=people)
     save(output, model, classes=names, recipe={"imported": kind, "file": file.name})
     found = cost(model)
-    return ModelRow(name=model.name, parameters=found.parameters, gflops=found.gflops, clips_per_second=None)
+    return ModelRow(
+        name=model.name,
+        parameters=found.parameters,
+        gflops=found.gflops,
+        clips_per_second=None,
+        measured_on="",
+    )
+
+
+def _place(device: torch.device) -> str:
+    """A device in words."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"the processor with {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _seconds(model: nn.Module, clips: Tensor) -> float:
