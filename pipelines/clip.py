@@ -10,7 +10,7 @@ from typing import Any
 from skelkit._version import __version__
 from skelkit.data import Clip, empty_sequence
 from skelkit.errors import ConfigError, VideoError
-from skelkit.experts import build_detector, build_expert, choose_device, describe
+from skelkit.experts import build_detector, build_expert, choose_device, describe, on_their_way
 from skelkit.pipelines.aggregate import AggregationSettings, aggregate, result_skeleton
 from skelkit.pipelines.settings import ExtractSettings
 from skelkit.protocols import Detector, PoseExpert
@@ -101,6 +101,7 @@ class Extractor:
         if any(e.kind == "top-down" for e in self.experts.values()):
             self.detector = build_detector(settings.detector, **options)
         limit = settings.max_people if len(experts) == 1 else _TRACKED_BEFORE_LIMIT
+        self._device = device
         self._tracker = PoseTracker(TrackerSettings(max_people=limit))
         self._aggregation = settings.aggregation if len(experts) > 1 else _ALONE
         self.skeleton: Skeleton = result_skeleton([e.skeleton for e in experts], self._aggregation)
@@ -123,7 +124,7 @@ class Extractor:
         Decoding runs ahead of detection, and detection ahead of the experts, each in its own thread: while
         one waits for its slowest chunk, another has work for the idle cores.
         """
-        with closing(prefetch(frames, _AHEAD)) as batches:
+        with closing(prefetch(on_their_way(frames, self._device), _AHEAD)) as batches:
             for batch in batches:
                 yield batch, self._people(batch)
 

@@ -70,6 +70,10 @@ class ExpertError(SkelkitError):
     """A pose expert or detector cannot be built or run."""
 
 
+class DeviceLostError(ExpertError):
+    """A GPU, or the program's access to it, is gone; another process or another device may go on."""
+
+
 class WeightsError(ExpertError):
     """A weights file is missing, cannot be fetched, or is not the file the card describes."""
 

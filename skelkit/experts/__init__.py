@@ -8,12 +8,14 @@ add theirs through entry points in the group ``skelkit.experts``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from skelkit.errors import ConfigError
 from skelkit.experts.engine import Device, choose_device
 from skelkit.protocols import Detector, PoseExpert
 from skelkit.registry import Registry
+from skelkit.structures import FrameBatch
 
 FAMILIES = Registry(
     "experts",
@@ -25,7 +27,15 @@ FAMILIES = Registry(
     },
 )
 
-__all__ = ["FAMILIES", "Device", "build_detector", "build_expert", "choose_device", "describe"]
+__all__ = [
+    "FAMILIES",
+    "Device",
+    "build_detector",
+    "build_expert",
+    "choose_device",
+    "describe",
+    "on_their_way",
+]
 
 
 def describe(name: str, weights: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -73,6 +83,18 @@ def build_expert(
     if not isinstance(built, PoseExpert):
         raise ConfigError(f"expected a pose expert, {name!r} is a detector: name it with --detector")
     return built
+
+
+def on_their_way(batches: Iterator[FrameBatch], device: Device) -> Iterator[FrameBatch]:
+    """Decoded batches, whose copy to the device begins as they pass: networks find them there."""
+    if device.kind == "cpu":
+        yield from batches
+        return
+    from skelkit.experts.device_frames import stage, torch_device
+
+    for batch in batches:
+        stage(batch.images, torch_device(device))
+        yield batch
 
 
 def _build(name: str, weights: str | os.PathLike[str] | None, device: Device, batch_size: int) -> Any:

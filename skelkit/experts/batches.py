@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
-from skelkit.errors import ExpertError
+from skelkit.errors import DeviceLostError, ExpertError
 
 Result = TypeVar("Result")
 
@@ -19,6 +20,16 @@ _MEMORY_WORDS = (
     "cudnn_status_alloc_failed",
     "bad allocation",
     "std::bad_alloc",
+)
+
+
+_DEVICE_WORDS = (
+    "cuda error",
+    "cuda failure",
+    "cuda driver",
+    "cudnn failure",
+    "cudnn_status",
+    "cublas_status",
 )
 
 
@@ -61,6 +72,7 @@ class Batches:
         self.name = name
         self.size = size
         self._notices = notices
+        self._halved = False
 
     def map(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
         """Do `work` on slices that cover `count` items, in order.
@@ -94,14 +106,33 @@ class Batches:
                 f"{self.name}: the device's memory does not suffice for a single item ({why}); try a "
                 "smaller network, another device, or end what else runs on this one"
             )
-        self.size = (failed + 1) // 2
-        self._notices.add(f"{self.name}: device memory exhausted, going on with batches of {self.size}")
+        self.size = min(self.size, (failed + 1) // 2)
+        if not self._halved:
+            self._halved = True
+            self._notices.add(
+                f"{self.name}: memory does not suffice for batches of {failed}, going on with smaller ones"
+            )
         release_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a run failed for want of memory, in the words of PyTorch, ONNX Runtime or the CUDA runtime."""
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in _MEMORY_WORDS)
+
+
+@contextmanager
+def whole_devices() -> Iterator[None]:
+    """What says that a GPU, or this process's access to it, is gone becomes a `DeviceLostError`.
+
+    After such an error nothing more can be done on the device in this process.
+    """
+    try:
+        yield
+    except (RuntimeError, ExpertError) as error:
+        told = str(error)
+        if is_out_of_memory(error) or not any(word in told.lower() for word in _DEVICE_WORDS):
+            raise
+        raise DeviceLostError(told.splitlines()[0]) from error
 
 
 def release_memory() -> None:

@@ -40,8 +40,8 @@ def torch_device(device: Device) -> torch.device:
 
 
 def stage(images: UInt8, device: torch.device) -> None:
-    """Begin to copy (N, H, W, 3) frames to a GPU; returns at once, and does nothing for a CPU."""
-    if device.type != "cpu":
+    """Begin to copy (N, H, W, 3) frames to a GPU; returns at once, and does nothing where there is none."""
+    if device.type != "cpu" and torch.cuda.is_available():
         _staged(images, device)
 
 

@@ -12,6 +12,7 @@ Pixel coordinates are the field's: (0, 0) is the centre of the first pixel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -253,22 +254,63 @@ def _bilinear(
     frames: Tensor, rows: Tensor, corner: tuple[Tensor, Tensor], beyond: tuple[Tensor, Tensor], fill: float
 ) -> Tensor:
     """The four pixels around each position, weighed; those outside the frame count as `fill`."""
+    size = frames.new_tensor([frames.shape[3], frames.shape[2]], dtype=torch.int64)
+    whole = Grid(origin=torch.zeros_like(size)[None], count=size[None], step=1)
+    values = sample(frames, rows, whole, corner, beyond, fill=fill)
+    return _as(values, frames.dtype).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grid:
+    """Every `step`-th pixel of a part of a frame, for each of P crops (or one for all)."""
+
+    origin: Tensor
+    """(P, 2) column and line of the first."""
+    count: Tensor
+    """(P, 2) how many there are along x and along y."""
+    step: int
+
+
+def sample(
+    frames: Tensor,
+    rows: Tensor,
+    grid: Grid,
+    corner: tuple[Tensor, Tensor],
+    beyond: tuple[Tensor, Tensor],
+    *,
+    fill: float,
+) -> Tensor:
+    """Bilinear interpolation on a grid of pixels.
+
+    Args:
+        frames: (N, C, H, W).
+        rows: (P,) int64, the frame of each crop.
+        grid: The pixels that count; what lies outside is `fill`.
+        corner: x and y (P, h, w) int64, the point of the grid up and left of each position.
+        beyond: How far each position lies beyond it (0..1).
+        fill: Value outside the grid.
+
+    Returns:
+        (P, h, w, C) float32.
+    """
     height, width = frames.shape[-2:]
     pixels = frames.permute(0, 2, 3, 1).reshape(-1, frames.shape[1])
     first = (rows * (height * width))[:, None, None]
-    x, y = corner
+    start, count = grid.origin[:, :, None, None], grid.count[:, :, None, None]
 
     def tap(dx: int, dy: int) -> Tensor:
-        column, line = x + dx, y + dy
-        inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
-        at = first + line.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        x, y = corner[0] + dx, corner[1] + dy
+        inside = (x >= 0) & (x < count[:, 0]) & (y >= 0) & (y < count[:, 1])
+        column = (start[:, 0] + x * grid.step).clamp(0, width - 1)
+        line = (start[:, 1] + y * grid.step).clamp(0, height - 1)
+        at = first + line * width + column
         values = pixels.index_select(0, at.reshape(-1)).reshape(*at.shape, pixels.shape[1]).to(torch.float32)
         return values.masked_fill_(~inside[..., None], fill)
 
     right, below = beyond[0][..., None], beyond[1][..., None]
     above = torch.lerp(tap(0, 0), tap(1, 0), right)
     under = torch.lerp(tap(0, 1), tap(1, 1), right)
-    return _as(torch.lerp(above, under, below), frames.dtype).permute(0, 3, 1, 2)
+    return torch.lerp(above, under, below)
 
 
 def _as(values: Tensor, dtype: torch.dtype) -> Tensor:

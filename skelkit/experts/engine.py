@@ -1,5 +1,8 @@
 """ONNX Runtime, kept busy: many items through one network, chunk by chunk, on all cores or one GPU.
 
+On a GPU a chunk may come as a tensor that lies there already (`Engine.takes_tensors`); it is bound to the
+network's input in place.
+
 On the CPU one single-threaded session runs in several threads at once, each on its own chunk, with
 preparation and decoding in the same thread: measured faster than one session with several threads, and
 no core idles while another prepares. On a GPU chunks are large and the same two threads overlap the
@@ -11,9 +14,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +27,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from skelkit.errors import ConfigError, ExpertError, MissingExtraError
+from skelkit.experts.batches import NOTICES, Batches
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    import torch
 
 Result = TypeVar("Result")
 
@@ -44,6 +51,8 @@ class Device:
     """Which GPU."""
     threads: int = 1
     """Chunks in flight at once."""
+    chosen: bool = field(default=True, compare=False)
+    """Whether the user named it: then a network that cannot run there is an error."""
 
     @property
     def providers(self) -> list[Any]:
@@ -65,32 +74,65 @@ def choose_device(name: str = "auto", threads: int | None = None) -> Device:
     """The device of this name: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt``, ``tensorrt:0``.
 
     Args:
-        name: ``auto`` is the first GPU where ONNX Runtime has CUDA, else the CPU.
+        name: ``auto`` is the first GPU that ONNX Runtime or PyTorch can use, else the CPU.
         threads: Chunks in flight at once; by default all usable cores on the CPU, 2 on a GPU.
 
     Raises:
-        ConfigError: no such device name.
-        MissingExtraError: the installed ONNX Runtime has no provider for it.
+        ConfigError: no such device name, or fewer GPUs than that.
+        MissingExtraError: neither ONNX Runtime nor PyTorch can use it.
     """
     kind, _, index = name.partition(":")
-    available = set(ort.get_available_providers())
+    found = kind
     if kind == "auto" and not index:
-        kind = "cuda" if _PROVIDERS["cuda"] in available and has_gpu() else "cpu"
-    if kind not in _PROVIDERS or (index and (kind == "cpu" or not index.isdecimal())):
+        found = "cuda" if has_gpu() and (runs_onnx("cuda") or _torch_has_cuda()) else "cpu"
+    if found not in _PROVIDERS or (index and (found == "cpu" or not (index.isascii() and index.isdigit()))):
         raise ConfigError(f"expected a device among auto, cpu, cuda[:N], tensorrt[:N]; got {name!r}")
-    if _PROVIDERS[kind] not in available:
-        raise MissingExtraError(
-            f"device {name!r} needs ONNX Runtime with {_PROVIDERS[kind]}, the one installed has "
-            f"{', '.join(sorted(available))}; try: pip uninstall onnxruntime && pip install 'skelkit[gpu]'",
-            extra="gpu",
-        )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Device(kind=kind, index=int(index or 0), threads=threads or (cores if kind == "cpu" else 2))
+    if not (runs_onnx(found) or (found == "cuda" and has_gpu() and _torch_has_cuda())):
+        raise _no_provider(name, found)
+    if found != "cpu" and has_gpu() and int(index or 0) >= count_gpus():
+        raise ConfigError(f"expected a GPU from 0 to {count_gpus() - 1}, got {name!r}; see `skelkit doctor`")
+    return Device(
+        kind=found,
+        index=int(index or 0),
+        threads=threads or (_cores() if found == "cpu" else 2),
+        chosen=kind != "auto",
+    )
+
+
+def runs_onnx(kind: str) -> bool:
+    """Whether the ONNX Runtime installed has a provider for this kind of device."""
+    return _PROVIDERS[kind] in ort.get_available_providers()
 
 
 def has_gpu() -> bool:
     """Whether the machine has an NVIDIA GPU: ONNX Runtime's CUDA build claims the provider without one."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
+    return count_gpus() > 0
+
+
+def count_gpus() -> int:
+    """NVIDIA GPUs that programs may use."""
+    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len([v for v in visible.split(",") if v.strip()]))
+
+
+def _torch_has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _no_provider(name: str, kind: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"device {name!r} needs ONNX Runtime with {_PROVIDERS[kind]}, the one installed has "
+        f"{', '.join(sorted(ort.get_available_providers()))}; try: pip uninstall onnxruntime && "
+        "pip install 'skelkit[gpu]'",
+        extra="gpu",
+    )
 
 
 class Engine:
@@ -107,6 +149,7 @@ class Engine:
     """
 
     def __init__(self, path: Path, device: Device, *, chunk: int) -> None:
+        device = _usable(device)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -140,18 +183,32 @@ class Engine:
         fixed = first.shape[0]
         self.fixed_batch: int | None = fixed if isinstance(fixed, int) else None
         self.chunk = self.fixed_batch or chunk
+        self._batches = Batches(path.stem, self.chunk)
         self._pool = ThreadPoolExecutor(device.threads, thread_name_prefix=f"engine-{path.stem}")
 
-    def run(self, batch: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-        """The network's outputs for one batch, as it stands (padded where the batch size is fixed)."""
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether chunks are better prepared on the device, as tensors."""
+        return self.device.kind != "cpu" and _torch_has_cuda()
+
+    def run(self, batch: npt.NDArray[Any] | torch.Tensor) -> list[npt.NDArray[Any]]:
+        """The network's outputs for one batch, as it stands (padded where the batch size is fixed).
+
+        Args:
+            batch: An array, or a contiguous tensor on this engine's device.
+        """
         count = len(batch)
         if self.fixed_batch is not None and count < self.fixed_batch:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], self.fixed_batch - count, axis=0)])
+            rows = [*range(count), *[count - 1] * (self.fixed_batch - count)]
+            batch = batch[rows]
         try:
-            outputs = self._session.run(None, {self.input_name: batch})
+            if isinstance(batch, np.ndarray):
+                outputs = self._session.run(None, {self.input_name: batch})
+            else:
+                outputs = self._run_bound(batch)
         except Exception as error:
             raise ExpertError(
-                f"{self.path.name} failed on an input {batch.dtype} {batch.shape} (its own shape is "
+                f"{self.path.name} failed on an input {batch.dtype} {tuple(batch.shape)} (its own shape is "
                 f"{self.input_shape}): {error}",
                 path=self.path,
             ) from error
@@ -163,10 +220,26 @@ class Engine:
             )
         return [o[:count] for o in outputs]
 
+    def _run_bound(self, batch: torch.Tensor) -> list[npt.NDArray[Any]]:
+        """Run on a tensor where it lies; outputs are made beside it and copied to the host once."""
+        import torch
+
+        if batch.device.type != "cpu":
+            torch.cuda.current_stream(batch.device).synchronize()  # the network runs on a stream of its own
+        place = (batch.device.type, batch.device.index or 0)
+        binding = self._session.io_binding()
+        dtype = np.dtype(str(batch.dtype).removeprefix("torch."))
+        binding.bind_input(self.input_name, *place, dtype.type, tuple(batch.shape), batch.data_ptr())
+        for output in self._session.get_outputs():
+            binding.bind_output(output.name, *place)
+        self._session.run_with_iobinding(binding)
+        copied: list[npt.NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return copied
+
     def map(
         self,
         count: int,
-        prepare: Callable[[slice], npt.NDArray[Any]],
+        prepare: Callable[[slice], npt.NDArray[Any] | torch.Tensor],
         finish: Callable[[slice, Sequence[npt.NDArray[Any]]], Result],
     ) -> list[Result]:
         """Run `count` items through the network.
@@ -178,11 +251,27 @@ class Engine:
 
         Returns:
             The results of `finish`, in the order of the items. Chunks are cut the same way whatever the
-            number of threads, so results do not depend on it.
+            number of threads, so results do not depend on it. Those that do not fit the memory are halved.
         """
 
-        def work(part: slice) -> Result:
-            return finish(part, self.run(prepare(part)))
+        def work(part: slice) -> list[Result]:
+            def smaller(within: slice) -> Result:
+                items = slice(part.start + within.start, part.start + within.stop)
+                return finish(items, self.run(prepare(items)))
+
+            return self._batches.map(part.stop - part.start, smaller)
 
         parts = [slice(i, min(i + self.chunk, count)) for i in range(0, count, self.chunk)]
-        return list(self._pool.map(work, parts))
+        return [result for results in self._pool.map(work, parts) for result in results]
+
+
+def _usable(device: Device) -> Device:
+    """The device, or the CPU where ONNX Runtime cannot use it and the user did not insist."""
+    if device.kind == "cpu" or runs_onnx(device.kind):
+        return device
+    if device.chosen:
+        raise _no_provider(str(device), device.kind)
+    NOTICES.add(
+        "ONNX networks run on the CPU: the ONNX Runtime installed cannot use the GPU (skelkit doctor)"
+    )
+    return Device(kind="cpu", threads=_cores())

@@ -17,6 +17,7 @@ from skelkit.experts.cards import (
     Coordinates,
     EndToEndBoxes,
     Heatmaps,
+    Input,
     OneStage,
     SimCC,
     YoloBoxes,
@@ -118,7 +119,7 @@ class OnnxDetector:
         def finish(_: slice, outputs: Outputs) -> list[tuple[Float32, Float32]]:
             return decode_boxes(outputs, spec, self.card.input)
 
-        chunks = self.engine.map(len(frames), lambda part: _frames_tensor(self.card, frames, part), finish)
+        chunks = self.engine.map(len(frames), lambda part: _frames_tensor(self, frames, part), finish)
         per_frame = [found for chunk in chunks for found in chunk]
         count = [len(scores) for _, scores in per_frame]
         boxes = np.concatenate([np.empty((0, 4), np.float32), *(b for b, _ in per_frame)])
@@ -168,6 +169,8 @@ class TopDownExpert:
         views = crop_frames(people.boxes_xyxy, net)
 
         def prepare(part: slice) -> Any:
+            if self.engine.takes_tensors:
+                return crops_tensor(self.engine, frames, rows[part], views[part], net)
             return to_tensor(crops(frames.images, rows[part], views[part], net), net)
 
         def finish(part: slice, outputs: Outputs) -> tuple[Float32, Float32]:
@@ -224,7 +227,7 @@ class WholeFrameExpert:
                 people.append((boxes[seen], person[seen], keypoints[seen], scores[seen]))
             return people
 
-        chunks = self.engine.map(len(frames), lambda part: _frames_tensor(self.card, frames, part), finish)
+        chunks = self.engine.map(len(frames), lambda part: _frames_tensor(self, frames, part), finish)
         per_frame = [found for chunk in chunks for found in chunk]
         none = [np.empty(s, np.float32) for s in ((0, 4), (0,), (0, k, 2), (0, k))]
         boxes, person, keypoints, scores = (np.concatenate(f) for f in zip(none, *per_frame, strict=True))
@@ -256,5 +259,27 @@ def _frame_boxes(boxes_xyxy: Float32, scale: Float32, size: tuple[int, int]) -> 
     return np.clip(corners, 0, limit).reshape(-1, 4)
 
 
-def _frames_tensor(card: Card, frames: FrameBatch, part: slice) -> Any:
-    return to_tensor(whole_frames(frames.images[part], card.input), card.input)
+def _frames_tensor(network: OnnxDetector | WholeFrameExpert, frames: FrameBatch, part: slice) -> Any:
+    spec = network.card.input
+    if network.engine.takes_tensors:
+        return frames_tensor(network.engine, frames, part, spec)
+    return to_tensor(whole_frames(frames.images[part], spec), spec)
+
+
+def frames_tensor(engine: Engine, frames: FrameBatch, part: slice, spec: Input) -> Any:
+    """Whole frames as the network's input, made on the engine's device."""
+    from skelkit.experts import device_frames, device_pictures
+
+    there = device_frames.on_device(frames.images, device_frames.torch_device(engine.device))
+    return device_pictures.to_tensor(device_pictures.whole_frames(there[part], spec), spec)
+
+
+def crops_tensor(engine: Engine, frames: FrameBatch, rows: Any, views: Float32, spec: Input) -> Any:
+    """People as the network's input, made on the engine's device."""
+    import torch
+
+    from skelkit.experts import device_frames, device_pictures
+
+    there = device_frames.on_device(frames.images, device_frames.torch_device(engine.device))
+    which = torch.from_numpy(rows).to(there.device)
+    return device_pictures.to_tensor(device_pictures.crops(there, which, views, spec), spec)

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skelkit.errors import ExpertError
-from skelkit.experts.batches import Batches, Notices, is_out_of_memory
+from skelkit.errors import DeviceLostError, ExpertError
+from skelkit.experts.batches import Batches, Notices, is_out_of_memory, whole_devices
 
 ORT = "[ONNXRuntimeError] : 1 : FAIL : bfc_arena.cc:376 Failed to allocate memory for buffer"
 
@@ -50,6 +50,17 @@ def test_what_does_not_fit_alone_is_an_error_with_a_remedy() -> None:
 
     with pytest.raises(ExpertError, match=r"single item.*another device"):
         Batches("net", 8, Notices()).map(3, work)
+
+
+def test_a_lost_device_is_told_from_other_errors() -> None:
+    with pytest.raises(DeviceLostError, match="illegal memory access"), whole_devices():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+    with pytest.raises(DeviceLostError), whole_devices():
+        raise ExpertError("net.onnx failed: CUDNN failure 5000")
+    with pytest.raises(torch.OutOfMemoryError), whole_devices():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(ValueError, match="other"), whole_devices():
+        raise ValueError("other")
 
 
 def test_other_errors_are_nobodys_memory() -> None:

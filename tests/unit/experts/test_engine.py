@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+import torch
 from made_networks import CPU, Graph, batch, built, f32, make_card, people
 
 from skelkit.errors import ConfigError, ExpertError, MissingExtraError
 from skelkit.experts import choose_device, engine
+from skelkit.experts.batches import NOTICES
 from skelkit.experts.engine import Device, Engine
 
 
@@ -122,21 +124,89 @@ def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_devices_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: everything)
-    monkeypatch.setattr(engine, "has_gpu", lambda: False)
+    monkeypatch.setattr(engine, "count_gpus", lambda: 0)
     assert choose_device().kind == "cpu"
-    monkeypatch.setattr(engine, "has_gpu", lambda: True)
+    monkeypatch.setattr(engine, "count_gpus", lambda: 2)
     assert choose_device() == Device(kind="cuda", index=0, threads=2)
     second = choose_device("cuda:1", 5)
     assert second == Device(kind="cuda", index=1, threads=5) and str(second) == "cuda:1"
     assert second.providers == [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]
     assert [p[0] for p in choose_device("tensorrt").providers[:2]] == everything[:2]
     assert str(choose_device("cpu")) == "cpu"
+    with pytest.raises(ConfigError, match="a GPU from 0 to 1, got 'cuda:2'"):
+        choose_device("cuda:2")
 
 
-def test_a_provider_that_does_not_start_is_an_error_not_a_slow_run(tmp_path: Path) -> None:
+def test_visible_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/nvidia0"), Path("/dev/nvidia1")]))
+    for visible, count in ((None, 2), ("1", 1), ("", 0), ("0,1,2", 2)):
+        if visible is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert engine.count_gpus() == count
+
+
+def test_pytorch_alone_can_use_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then ONNX networks run on the CPU, if nobody insists."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(engine, "count_gpus", lambda: 1)
+    monkeypatch.setattr(engine, "_torch_has_cuda", lambda: True)
+    path = doubling(tmp_path / "net.onnx")
+    device = choose_device()
+    assert str(device) == "cuda:0"
+    assert Engine(path, device, chunk=1).device.kind == "cpu"
+    with pytest.raises(MissingExtraError, match=r"skelkit\[gpu\]"):
+        Engine(path, choose_device("cuda:0"), chunk=1)
+
+
+@pytest.mark.parametrize("size", ["batch", 4])
+def test_a_tensor_is_bound_where_it_lies(tmp_path: Path, size: int | str) -> None:
+    items = torch.arange(9, dtype=torch.float32).reshape(3, 3)
+    (out,) = Engine(doubling(tmp_path / "net.onnx", size), CPU, chunk=4).run(items)
+    np.testing.assert_array_equal(out, 2 * items.numpy())
+
+
+def test_chunks_that_do_not_fit_the_memory_are_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = Engine(doubling(tmp_path / "net.onnx"), Device(kind="cpu", threads=2), chunk=8)
+    whole, tried = net._session, []
+
+    class Small:
+        """A session on a device with room for three."""
+
+        def run(self, names: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            tried.append(len(feed["picture"]))
+            if tried[-1] > 3:
+                raise RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for a buffer")
+            return list(whole.run(names, feed))
+
+    monkeypatch.setattr(net, "_session", Small())
+    NOTICES.fetch()
+    items = np.arange(60, dtype=np.float32).reshape(20, 3)
+    out = net.map(20, lambda part: items[part], lambda part, outputs: outputs[0])
+    np.testing.assert_array_equal(np.concatenate(out), 2 * items)
+    assert len(NOTICES.fetch()) == 1
+    tried.clear()
+    net.map(20, lambda part: items[part], lambda part, outputs: outputs[0])
+    assert max(tried) <= 3
+
+
+@pytest.mark.skipif(not engine.has_gpu() or not engine.runs_onnx("cuda"), reason="needs a GPU: none here")
+def test_a_tensor_on_a_gpu_is_bound_where_it_lies(tmp_path: Path) -> None:
+    items = torch.arange(9, dtype=torch.float32, device="cuda").reshape(3, 3)
+    (out,) = Engine(doubling(tmp_path / "net.onnx"), Device(kind="cuda"), chunk=4).run(items)
+    np.testing.assert_array_equal(out, 2 * items.cpu().numpy())
+
+
+def test_a_provider_that_does_not_start_is_an_error_not_a_slow_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """ONNX Runtime itself would go on with the CPU and only log it."""
     if "CUDAExecutionProvider" in ort.get_available_providers():
         pytest.skip("the ONNX Runtime here has CUDA")
     path = doubling(tmp_path / "net.onnx")
+    monkeypatch.setattr(engine, "runs_onnx", lambda kind: True)
     with pytest.warns(UserWarning), pytest.raises(ExpertError, match=r"expected net\.onnx to run on cuda:0"):
         Engine(path, Device(kind="cuda"), chunk=1)
