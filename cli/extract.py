@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from ._aggregation import Bridge, Gamma, Joints, Method, Smooth, settings_of
 from ._cluster import LOCAL, Scheduler, Where, chosen
-from ._errors import INTERRUPTED
+from ._errors import INTERRUPTED, one_line
 from ._options import (
     DEFAULT_DETECTOR,
     DEFAULT_EXPERTS,
@@ -70,6 +71,16 @@ def extract(
     workers: Annotated[
         int, typer.Option(min=1, help="Videos worked on at the same time.", rich_help_panel=_RUN)
     ] = 1,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0,1,...",
+            help="Several devices of this machine, with a process on each; longest videos first. If one is "
+            "lost, the others do its part.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +115,7 @@ def extract(
     complete), 2 the call is wrong, 3 nothing could be done, 130 interrupted.
     """
     try:
+        from skelkit.pipelines.devices import parse
         from skelkit.pipelines.extract import extract as run
         from skelkit.pipelines.extract import plan
         from skelkit.pipelines.settings import ExtractSettings, Share
@@ -131,9 +143,11 @@ def extract(
                 task,
                 settings,
                 worker_count=workers,
+                device_names=() if devices is None else parse(devices),
                 cluster=chosen(cluster, scheduler, display.say),
                 overwrite=not resume,
                 show=display.show,
+                say=lambda text: display.say(escape(one_line(text))),
             )
     except KeyboardInterrupt:
         same = "the same command" if resume else "the same command without --overwrite"

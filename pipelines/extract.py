@@ -6,19 +6,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skelkit.data import ShardWriter
 from skelkit.data.merging import brief, first_difference
-from skelkit.errors import ClusterError, ConfigError, ExpertError, OutputError
+from skelkit.errors import ClusterError, ConfigError, DeviceLostError, ExpertError, OutputError
 from skelkit.experts import choose_device
-from skelkit.pipelines import workers
+from skelkit.experts.batches import NOTICES, whole_devices
+from skelkit.pipelines import devices, workers
 from skelkit.pipelines.clip import Extractor, recipe
 from skelkit.pipelines.cluster_worker import cores
 from skelkit.pipelines.settings import ExtractSettings, Share
-from skelkit.pipelines.sharing import durations_ms, share_out, shared_output
+from skelkit.pipelines.sharing import durations_ms, longest_first, share_out, shared_output
 from skelkit.pipelines.spool import Row, Spool, look, row_of, text_of, write_json
 from skelkit.video import Source, find_sources
 
@@ -45,6 +46,8 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     recipe: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """Of the run as a whole: a device that was lost, memory that did not suffice."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -65,6 +68,7 @@ class Report:
             "output": text_of(self.output),
             "seconds": round(self.seconds, 3),
             "counts": self.counts,
+            "notes": self.notes,
             "recipe": self.recipe,
             "inputs": self.rows,
         }
@@ -118,9 +122,11 @@ def extract(
     settings: ExtractSettings,
     *,
     worker_count: int = 1,
+    device_names: Sequence[str] = (),
     cluster: Cluster | None = None,
     overwrite: bool = False,
     show: Callable[[Step], None] = lambda step: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Report:
     """Carry out a plan. Killed at any moment, the same call goes on where it stopped.
 
@@ -128,9 +134,11 @@ def extract(
         task: What to do.
         settings: How.
         worker_count: Videos worked on at the same time, each in a process of its own.
+        device_names: Work on these devices instead, with a process on each; see `devices.parse`.
         cluster: Work on its machines instead.
         overwrite: Do not go on from an earlier run, and replace the output.
         show: Called with every piece of news.
+        say: Called with every sentence about the run as a whole, such as that a device was lost.
 
     Returns:
         The report; the same stands beside the output as ``OUT.h5.report.json``.
@@ -141,6 +149,15 @@ def extract(
         KeyboardInterrupt: on SIGINT and SIGTERM; what is finished is kept.
     """
     begin = time.monotonic()
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        if text not in notes:  # every worker says what it met
+            notes.append(text)
+            say(text)
+
+    if device_names and (cluster is not None or worker_count > 1):
+        raise ConfigError("--devices excludes --workers and --cluster: it starts a process on each device")
     _check_place(task.output)
     spool = Spool(task.output, task.recipe)
     spool.check_output(overwrite=overwrite)
@@ -151,7 +168,8 @@ def extract(
     ):
         if not overwrite:
             spool.adopt(task.sources)
-        rows = _do(task.sources, spool, settings, cluster or worker_count, show)
+        where = cluster or tuple(device_names) or worker_count
+        rows = _do(task.sources, spool, settings, where, show=show, note=note)
         if task.sources:
             spool.publish(task.sources)
         else:
@@ -161,6 +179,7 @@ def extract(
             rows=[rows[s.video_id] for s in task.sources],
             seconds=time.monotonic() - begin,
             recipe=task.recipe,
+            notes=notes,
         )
         write_json(report_path(task.output), report.to_json())
         spool.remove()
@@ -171,8 +190,10 @@ def _do(
     sources: list[Source],
     spool: Spool,
     settings: ExtractSettings,
-    where: Cluster | int,
+    where: Cluster | tuple[str, ...] | int,
+    *,
     show: Callable[[Step], None],
+    note: Callable[[str], None],
 ) -> dict[str, Row]:
     """Every source's row, by name; what is finished already is not done again."""
     rows: dict[str, Row] = {}
@@ -187,6 +208,13 @@ def _do(
     arguments = (settings, spool.output, spool.recipe)
     if isinstance(where, int):
         running = workers.run(make_job, (*arguments, _threads(where)), todo, where)
+    elif isinstance(where, tuple):
+        threads = _threads(len(where))
+        each = [
+            (replace(settings, device=name), *arguments[1:], threads if name == "cpu" else None)
+            for name in where
+        ]
+        running = devices.run(make_job, each, longest_first(todo), labels=where)
     else:
         running = where.run(
             "extracting",
@@ -202,6 +230,9 @@ def _do(
     nobody: Extractor | None = None
     with closing(running) as events:
         for event in events:
+            if isinstance(event.data, str) and event.kind != "lost":
+                note(event.data)
+                continue
             if event.kind == "progress":
                 frames, people = event.data
                 show(Step(source=event.task, kind="progress", frames=frames, people=people))
@@ -230,14 +261,24 @@ def make_job(
     settings: ExtractSettings, output: Path, made_by: dict[str, Any], threads: int | None
 ) -> workers.Job:
     """What a worker process does: one video -> its files in the spool; returns its row."""
-    extractor = Extractor(settings, threads=threads)
+    with whole_devices():
+        extractor = Extractor(settings, threads=threads)
     spool = Spool(output, made_by)
 
     def job(source: Source, send: Callable[[Any], None]) -> Row:
         begin, seen = time.monotonic(), look(source)
         again = False
+
+        def tell(frames: int, people: int) -> None:
+            send((frames, people))
+            for notice in NOTICES.fetch():
+                send(notice)
+
         try:
-            result = extractor.extract(source, lambda frames, people: send((frames, people)))
+            with whole_devices():
+                result = extractor.extract(source, tell)
+        except DeviceLostError:
+            raise
         except (ExpertError, MemoryError) as error:  # of this machine, not of this video
             result, again = extractor.nothing(source, f"{type(error).__name__}: {error}"), True
         status = "damaged" if result.clip.detail and result.clip.status != "failed" else result.clip.status

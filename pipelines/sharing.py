@@ -43,6 +43,12 @@ def durations_ms(sources: Sequence[Source]) -> list[int]:
         return list(pool.map(_duration_ms, sources))
 
 
+def longest_first(sources: Sequence[Source]) -> list[Source]:
+    """In the order of their durations, so that none is still long when all others are done."""
+    durations = durations_ms(sources)
+    return [sources[i] for i in sorted(range(len(sources)), key=lambda i: -durations[i])]
+
+
 def _duration_ms(source: Source) -> int:
     try:
         return round(1000 * probe(source).duration_s)

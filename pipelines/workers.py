@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -44,10 +44,19 @@ class Event(Generic[Task]):
 
 
 @dataclass(slots=True)
-class _Worker:
+class Worker:
+    """A process, and the way to it."""
+
     process: SpawnProcess
     pipe: connection.Connection
     task: Any = None
+    """Number and task it is at work on."""
+
+    def cause_of_death(self) -> str:
+        """How a process that has ended did so."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 Job = Callable[[Any, Callable[[Any], None]], Any]
@@ -73,9 +82,9 @@ def run(
     """
     waiting = deque(enumerate(tasks))
     deaths: Counter[int] = Counter()
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
-        workers += [_start(make_job, arguments) for _ in range(min(count, len(tasks)))]
+        workers += [start(make_job, arguments) for _ in range(min(count, len(tasks)))]
         while workers:
             for ready in connection.wait([w.pipe for w in workers]):
                 worker = next(w for w in workers if w.pipe is ready)
@@ -87,7 +96,7 @@ def run(
                     if event is not None:
                         yield event
                     if waiting:
-                        workers.append(_start(make_job, arguments))
+                        workers.append(start(make_job, arguments))
                     continue
                 if kind == "error":
                     raise data
@@ -102,13 +111,20 @@ def run(
                         worker.process.join()
                         workers.remove(worker)
     finally:
-        for worker in workers:
-            worker.process.terminate()
-        for worker in workers:
-            worker.process.join()
+        end(workers)
 
 
-def _start(make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> _Worker:
+def end(workers: Iterable[Worker]) -> None:
+    """End processes, and wait until they have."""
+    ending = list(workers)
+    for worker in ending:
+        worker.process.terminate()
+    for worker in ending:
+        worker.process.join()
+
+
+def start(make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> Worker:
+    """A new worker process, which says ``ready`` once it has made its job."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_job, arguments), daemon=True)
@@ -119,14 +135,12 @@ def _start(make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> _Worker:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()  # so that the worker's death ends the pipe
-    return _Worker(process, mine)
+    return Worker(process, mine)
 
 
-def _buried(worker: _Worker, waiting: deque[tuple[int, Task]], deaths: Counter[int]) -> Event[Task] | None:
+def _buried(worker: Worker, waiting: deque[tuple[int, Task]], deaths: Counter[int]) -> Event[Task] | None:
     """What to make of a worker's death: its task goes back to the front, or is set aside."""
-    worker.process.join()
-    code = worker.process.exitcode or 0
-    why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    why = worker.cause_of_death()
     number = _LOADING if worker.task is None else worker.task[0]
     deaths[number] += 1
     if deaths[number] < TRIES:
