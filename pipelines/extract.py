@@ -168,8 +168,12 @@ def extract(
     ):
         if not overwrite:
             spool.adopt(task.sources)
-        where = cluster or tuple(device_names) or worker_count
-        rows = _do(task.sources, spool, settings, where, show=show, note=note)
+        try:
+            where = cluster or tuple(device_names) or worker_count
+            rows = _do(task.sources, spool, settings, where, show=show, note=note)
+        except KeyboardInterrupt:
+            spool.stopped()
+            raise
         if task.sources:
             spool.publish(task.sources)
         else:
@@ -198,23 +202,45 @@ def _do(
     """Every source's row, by name; what is finished already is not done again."""
     rows: dict[str, Row] = {}
     todo = []
+    nobody: Extractor | None = None
+
+    def set_aside(source: Source, why: str) -> Row:
+        """Written here, since no worker lived to do it."""
+        nonlocal nobody
+        nobody = nobody or Extractor(settings, threads=1)
+        row = row_of(
+            source.video_id,
+            source=source.path,
+            status="failed",
+            detail=why,
+            sha256="",
+            frames=0,
+            people=0,
+            frames_decoded=0,
+        )
+        spool.keep(source, look(source), nobody.nothing(source, why), row, again=True)
+        return row
+
     for source in sources:
         row = spool.finished(source)
+        if row is None and (why := spool.given_up(source)):
+            row = set_aside(source, why)
         if row is None:
             todo.append(source)
         else:
             rows[source.video_id] = row
             show(Step(source=source, kind="kept", row=row))
     arguments = (settings, spool.output, spool.recipe)
+    make = make_batch_job if "SLURM_JOB_ID" in os.environ else make_job
     if isinstance(where, int):
-        running = workers.run(make_job, (*arguments, _threads(where)), todo, where)
+        running = workers.run(make, (*arguments, _threads(where)), todo, where)
     elif isinstance(where, tuple):
         threads = _threads(len(where))
         each = [
             (replace(settings, device=name), *arguments[1:], threads if name == "cpu" else None)
             for name in where
         ]
-        running = devices.run(make_job, each, longest_first(todo), labels=where)
+        running = devices.run(make, each, longest_first(todo), labels=where)
     else:
         running = where.run(
             "extracting",
@@ -227,7 +253,6 @@ def _do(
             name=lambda source: text_of(source.video_id),
             outcome=lambda row: {name: row[name] for name in ("status", "detail", "frames", "people")},
         )
-    nobody: Extractor | None = None
     with closing(running) as events:
         for event in events:
             if isinstance(event.data, str) and event.kind != "lost":
@@ -237,21 +262,7 @@ def _do(
                 frames, people = event.data
                 show(Step(source=event.task, kind="progress", frames=frames, people=people))
                 continue
-            row = event.data
-            if event.kind == "lost":  # written here, since no worker lived to do it
-                nobody = nobody or Extractor(settings, threads=1)
-                result = nobody.nothing(event.task, event.data)
-                row = row_of(
-                    event.task.video_id,
-                    source=event.task.path,
-                    status="failed",
-                    detail=event.data,
-                    sha256="",
-                    frames=0,
-                    people=0,
-                    frames_decoded=0,
-                )
-                spool.keep(event.task, look(event.task), result, row, again=True)
+            row = set_aside(event.task, event.data) if event.kind == "lost" else event.data
             rows[event.task.video_id] = row
             show(Step(source=event.task, kind="done", row=row))
     return rows
@@ -297,6 +308,20 @@ def make_job(
         return row
 
     return job
+
+
+def make_batch_job(
+    settings: ExtractSettings, output: Path, made_by: dict[str, Any], threads: int | None
+) -> workers.Job:
+    """The same in a batch job, which goes on by itself after it was killed: what kills it is to be known."""
+    job = make_job(settings, output, made_by, threads)
+    spool = Spool(output, made_by)
+
+    def counted(source: Source, send: Callable[[Any], None]) -> Row:
+        spool.begin(source)
+        return job(source, send)
+
+    return counted
 
 
 def make_cluster_job(settings: ExtractSettings, output: Path, made_by: dict[str, Any]) -> workers.Job:

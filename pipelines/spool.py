@@ -3,7 +3,8 @@
 Beside OUT.h5 stands the folder OUT.h5.spool with two files for each finished video: a shard of this one
 clip, and then, as the sign that it is whole, a small JSON with its row of the report. A video is done
 again when its file has changed or when it failed for a reason that may have passed. What a killed run
-leaves half-written lies in this folder too, and goes with it.
+leaves half-written lies in this folder too, and goes with it. So do the marks of a batch job, which is put
+back into the queue with nobody looking: how often each video was begun and not finished.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from skelkit.data import ShardReader, ShardWriter, merge_shards, write_clip_file
 from skelkit.data.files import output_error
 from skelkit.data.merging import brief, first_difference
 from skelkit.errors import ConfigError, OutputError, ShardError, VideoError
+from skelkit.pipelines import workers
 from skelkit.pipelines.clip import ClipResult
 from skelkit.video import Fingerprint, Source, fingerprint, sha256
 
@@ -32,6 +34,9 @@ Row = dict[str, Any]
 
 _RUN = "run.json"
 _LOCK = "lock"
+_MARK = ".begun"
+_STOPS = 5
+"""Jobs whose time may run out while they are at work on a video, until it is given up."""
 _OUT_OF_REACH = Fingerprint(size=-1, mtime_ns=-1)
 
 
@@ -67,7 +72,7 @@ class Spool:
                 try:
                     yield
                 finally:
-                    if not self._anything_finished():
+                    if not (self._anything_finished() or any(self.folder.glob(f"*/*{_MARK}"))):
                         self.remove()
         except (OSError, OutputError) as error:
             raise self._refused(error) from error
@@ -111,6 +116,31 @@ class Spool:
             self._sign(source, seen, row, again=again)
         except OSError as error:
             raise output_error(error, shard) from error
+
+    def begin(self, source: Source) -> None:
+        """Mark that a video is being worked on."""
+        path = self._mark(source.video_id)
+        mark = _read(path) or {"died": 0, "stopped": 0, "running": 0}
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, mark | {"died": mark["died"] + mark["running"], "running": 1})
+
+    def stopped(self) -> None:
+        """The run was stopped from outside: no fault of the videos at work."""
+        for path in self.folder.glob(f"*/*{_MARK}"):
+            mark = _read(path)
+            if mark and mark["running"] and not path.with_suffix(".json").exists():
+                write_json(path, mark | {"stopped": mark["stopped"] + 1, "running": 0})
+
+    def given_up(self, source: Source) -> str | None:
+        """Why a video is not to be begun again in this run, however often it goes on."""
+        mark = _read(self._mark(source.video_id))
+        if mark is None:
+            return None
+        if (died := mark["died"] + mark["running"]) >= workers.TRIES:
+            return f"the process at work on it died {died} times; is there enough memory? run again to retry"
+        if mark["stopped"] >= _STOPS:
+            return f"{_STOPS} jobs ended before it was done; give them more walltime, and run again to retry"
+        return None
 
     def check_output(self, *, overwrite: bool) -> None:
         """Refuse to touch what is at the output's place, before anything is written.
@@ -193,6 +223,9 @@ class Spool:
         key = hashlib.sha256(video_id.encode("utf-8", "surrogateescape")).hexdigest()[:24]
         return self.folder / key[:2] / f"{key}.h5", self.folder / key[:2] / f"{key}.json"
 
+    def _mark(self, video_id: str) -> Path:
+        return self._paths(video_id)[0].with_suffix(_MARK)
+
     def _lock(self, lock: Any) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,7 +243,7 @@ class Spool:
             ConfigError: what is here has other settings.
         """
         begun = _read(self.folder / _RUN)
-        if begun is not None and not afresh and self._anything_finished():
+        if begun is not None and not afresh and (self._anything_finished() or self._same(begun["recipe"])):
             self._compare(begun["recipe"], f"the unfinished run in {self.folder} was")
             for half_written in self.folder.glob(".skelkit-*.part"):
                 half_written.unlink()
@@ -238,6 +271,9 @@ class Spool:
                 **refused.fields,
             )
         return refused
+
+    def _same(self, other: dict[str, Any]) -> bool:
+        return first_difference(other, json.loads(json.dumps(self.recipe))) is None
 
     def _compare(self, other: dict[str, Any], what: str) -> None:
         mine = json.loads(json.dumps(self.recipe))
