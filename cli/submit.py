@@ -96,7 +96,7 @@ def submit(
 
 def _parsed(command: str, arguments: list[str]) -> dict[str, Any]:
     """What the command itself would take these arguments for; wrong ones end here, as they would there."""
-    given = _command(command).make_context(f"skelkit {command}", list(arguments)).params
+    given: dict[str, Any] = _command(command).make_context(f"skelkit {command}", list(arguments)).params
     begins_anew = given.get("overwrite") or given.get("resume") is False
     if command in _AGAIN:
         _refuse(

@@ -32,7 +32,7 @@ code=$?
 """
 _ENDED = """\
 case $code in
-{success}134 | 137 | 139) # killed, as for its memory: once more; a video that does it twice is set aside
+{success}134 | 137 | 138 | 139) # killed, as for its memory: once more{note}
     [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ] && scontrol requeue "$SLURM_JOB_ID" ;;
 esac
 exit $code
@@ -138,14 +138,18 @@ def interruptible(profile: SiteProfile, work: str, *, shares: bool) -> str:
         shares: It is an extraction: exit code 1 says that some inputs failed, as its report tells.
     """
     when = f"{profile.notice} s before the walltime ends Slurm sends SIGUSR1"
-    success = (
-        "1) code=0 ;; # some inputs failed or are damaged, the rest is there: the report tells\n"
-        if shares
-        else ""
-    )
-    return _GO_ON.format(when=when, work=work) + _ENDED.format(success=success, most=MOST_RESTARTS)
+    return _GO_ON.format(when=when, work=work) + _ended(shares=shares)
 
 
 def parallel(work: str) -> str:
     """A body that does `work` in every task; it hears the signal itself, and asks to go on later."""
-    return f"srun {work}\ncode=$?\n" + _ENDED.format(success="", most=MOST_RESTARTS)
+    return f"srun --wait=0 {work}\ncode=$?\n{_ended(shares=False)}"
+
+
+def _ended(*, shares: bool) -> str:
+    return _ENDED.format(
+        success="1) code=0 ;; # some inputs failed or are damaged, as the report tells; the rest is there\n"
+        * shares,
+        note="; a video that does it twice is set aside" * shares,
+        most=MOST_RESTARTS,
+    )

@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))  # command_line and others
 
 from real_slurm import NoSlurmError, Slurm, running
+from tiny_experts import make_cards
 
 WANTED = "SKELKIT_TEST_SLURM"
 
@@ -41,3 +42,9 @@ def slurm(whole_slurm: Slurm) -> Iterator[Slurm]:
     """The same, with no jobs and all its nodes."""
     yield whole_slurm
     whole_slurm.clean()
+
+
+@pytest.fixture(scope="session")
+def one_expert(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options: one tiny expert that needs no detector."""
+    return ["--experts", make_cards(tmp_path_factory.mktemp("cards")).grid]
