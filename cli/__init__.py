@@ -13,6 +13,7 @@ from skelkit._version import __version__
 
 from . import (
     build_posetics,
+    cluster,
     evaluate,
     experts,
     export,
@@ -63,6 +64,7 @@ app.command()(predict.predict)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit.submit)
 app.add_typer(models.app, name="models")
 app.add_typer(experts.app, name="experts")
+app.add_typer(cluster.app, name="cluster")
 
 
 def _version(wanted: bool) -> None:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from skelkit.data.files import output_error
 from skelkit.errors import ClusterError, ConfigError, MissingExtraError, OutputError
 from skelkit.pipelines.cluster_worker import Order
 from skelkit.pipelines.dask_executor import DaskExecutor, Farm
 from skelkit.pipelines.event_log import EventLog, log_path
 from skelkit.pipelines.job_farm import start_jobs
 from skelkit.pipelines.scheduling import Observer, Scheduling
-from skelkit.pipelines.site_profile import SiteProfile, read_profile
+from skelkit.pipelines.site_profile import SiteProfile, profile_path, read_profile, template
 from skelkit.pipelines.workers import Event, Job
 
 if TYPE_CHECKING:
@@ -176,6 +177,29 @@ def choose_cluster(
     cluster = Cluster(profile=None if address else read_profile(name), address=address or "", watch=watch)
     _client_class()
     return cluster
+
+
+def init_profile(kind: str, file: Path | None, *, overwrite: bool) -> Path:
+    """Write a site profile to fill in; where it is.
+
+    Args:
+        kind: Of batch system.
+        file: By default the one that `read_profile` finds under the name of the kind.
+        overwrite: Replace one that is there.
+
+    Raises:
+        ConfigError: an unknown kind, or there is a file.
+        OutputError: it cannot be written.
+    """
+    text, path = template(kind), file or profile_path(kind)
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists; choose another name, or replace it with --overwrite", path=path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise output_error(error, path) from error
+    return path
 
 
 def _settle(paths: Iterable[Path]) -> None:

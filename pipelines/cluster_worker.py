@@ -55,7 +55,8 @@ class _Stopped(BaseException):
     """Nobody waits for this task any more. No error: nothing on the way may take it for one."""
 
 
-_jobs: dict[str, Job] = {}
+_jobs: dict[tuple[str, str], Job] = {}
+"""By run and by the worker's address: a process may be several workers, as in tests."""
 
 
 def load(order: Order) -> None:
@@ -64,8 +65,10 @@ def load(order: Order) -> None:
         _check_surroundings(order)
         os.chdir(order.folder)
         os.environ.update(order.environment)
-        _jobs.clear()  # of earlier runs: memory is for this one
-        _jobs[order.run] = order.make_job(*order.arguments)
+        me = _address()
+        for old in [key for key in _jobs if key[1] == me]:  # of earlier runs: memory is for this one
+            del _jobs[old]
+        _jobs[order.run, me] = order.make_job(*order.arguments)
     except SkelkitError as error:
         _send(order.run, "failed", None, error)
     else:
@@ -74,18 +77,18 @@ def load(order: Order) -> None:
 
 def work(run: str, number: int, task: Any) -> None:
     """Do a task."""
-    told = 0.0
+    told, me = 0.0, _address()
 
     def send(data: Any) -> None:
         nonlocal told
-        if run not in _jobs:
+        if (run, me) not in _jobs:
             raise _Stopped
         if time.monotonic() - told >= _PROGRESS_S:
             told = time.monotonic()
             _send(run, "progress", number, data)
 
     try:
-        data = _jobs[run](task, send)
+        data = _jobs[run, me](task, send)
     except SkelkitError as error:
         _send(run, "failed", number, error)
     except _Stopped:
@@ -98,7 +101,8 @@ def work(run: str, number: int, task: Any) -> None:
 
 def forget(run: str) -> None:
     """The run is over: stop what is at work for it at the next batch of frames, and give back the memory."""
-    _jobs.pop(run, None)
+    for key in [key for key in _jobs if key[0] == run]:
+        del _jobs[key]
 
 
 def cores() -> int:
@@ -106,6 +110,12 @@ def cores() -> int:
     from distributed import get_worker
 
     return int(get_worker().state.nthreads)
+
+
+def _address() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().address)
 
 
 def _check_surroundings(order: Order) -> None:

@@ -131,15 +131,18 @@ def _slurm(profile: SiteProfile) -> dict[str, Any]:
 def _pbs(profile: SiteProfile) -> dict[str, Any]:
     gpus = f":ngpus={profile.gpus}" if profile.gpus else ""
     spec = f"select=1:ncpus={profile.cores}:mem={profile.memory_bytes}b{gpus}"
-    own = {"resource_spec": spec, "job_extra_directives": list(profile.options)}
+    own = {
+        "walltime": _hours(profile),
+        "resource_spec": spec,
+        "job_extra_directives": list(profile.options),
+    }
     return _queue(profile) | _account(profile) | own
 
 
 def _lsf(profile: SiteProfile) -> dict[str, Any]:
     gpus = [f"-gpu num={profile.gpus}"] if profile.gpus else []
-    minutes = -(-profile.walltime_s // 60)
     own = {
-        "walltime": f"{minutes // 60:02d}:{minutes % 60:02d}",
+        "walltime": _hours(profile).rpartition(":")[0],  # LSF counts minutes
         "job_extra_directives": [*gpus, *profile.options],
     }
     return _queue(profile) | _account(profile, "project") | own
@@ -147,9 +150,8 @@ def _lsf(profile: SiteProfile) -> dict[str, Any]:
 
 def _sge(profile: SiteProfile) -> dict[str, Any]:
     gpus = [f"-l gpu={profile.gpus}"] if profile.gpus else []
-    seconds = profile.walltime_s
     own = {
-        "walltime": f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
+        "walltime": _hours(profile),
         "job_extra_directives": [*gpus, *profile.options],
     }
     return _queue(profile) | _account(profile, "project") | own
@@ -169,6 +171,12 @@ def _htcondor(profile: SiteProfile) -> dict[str, Any]:
 
 
 _OWN = {"slurm": _slurm, "pbs": _pbs, "lsf": _lsf, "sge": _sge, "htcondor": _htcondor}
+
+
+def _hours(profile: SiteProfile) -> str:
+    """The walltime without days, which only Slurm knows."""
+    seconds = profile.walltime_s
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def _queue(profile: SiteProfile) -> dict[str, Any]:
