@@ -17,8 +17,9 @@ CLASSES = 3
 class TinyDataset:
     """Noise around one pose per class, another noise in every epoch."""
 
-    def __init__(self, count: int = 22) -> None:
+    def __init__(self, count: int = 22, joints: int = 5) -> None:
         self._count = count
+        self._joints = joints
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -30,7 +31,8 @@ class TinyDataset:
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         noise = torch.Generator().manual_seed(1000 * int(self._epoch) + index)
         pose = torch.Generator().manual_seed(index % CLASSES)
-        clip = torch.randn(1, 1, 5, 2, generator=pose) + torch.randn(1, 4, 5, 2, generator=noise)
+        shape = self._joints, 2
+        clip = torch.randn(1, 1, *shape, generator=pose) + torch.randn(1, 4, *shape, generator=noise)
         return clip, index % CLASSES
 
 
@@ -42,10 +44,9 @@ def collate(items: Sequence[tuple[Tensor, int]]) -> ClipBatch:
     )
 
 
-def tiny_clips(*, workers: int = 0, count: int = 22) -> Clips:
-    return Clips(
-        dataset=TinyDataset(count), numbers=range(count), collate=collate, batch_size=4, workers=workers
-    )
+def tiny_clips(*, workers: int = 0, count: int = 22, joints: int = 5) -> Clips:
+    dataset = TinyDataset(count, joints)
+    return Clips(dataset=dataset, numbers=range(count), collate=collate, batch_size=4, workers=workers)
 
 
 class TinyNetwork(nn.Module):
