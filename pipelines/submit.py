@@ -11,8 +11,6 @@ from pathlib import Path
 from skelkit.data.files import output_error
 from skelkit.errors import ClusterError, ConfigError
 from skelkit.pipelines.batch_script import Layout, batch_script, command_line, interruptible, parallel
-from skelkit.pipelines.settings import Share
-from skelkit.pipelines.sharing import shared_output
 from skelkit.pipelines.site_profile import SiteProfile
 
 _PATIENCE_S = 120
@@ -50,11 +48,14 @@ def extraction(
         shares: Tasks of the array.
     """
     folder, name = _folder(output), f"extract-{output.stem}"
-    parts = [str(shared_output(output, Share(index=i, count=shares))) for i in range(shares)]
+    parts = (  # `shared_output` of all shares, as bash writes them
+        f"{_quoted(output.with_name(output.stem))}-{{00000..{shares - 1:05d}}}-of-{shares:05d}"
+        f"{shlex.quote(output.suffix)}"
+    )
     first, second = folder / "extract.sbatch", folder / "join.sbatch"
     again = f"sbatch --dependency=afterany:$(sbatch --parsable {_quoted(first)}) {_quoted(second)}"
     of = [word for given in inputs for word in ("--of", given)]
-    join = command_line(profile, ["merge", str(output), *parts, *of, "--overwrite"])
+    join = f"{command_line(profile, ['merge', str(output)])} {parts} {shlex.join([*of, '--overwrite'])}"
     validate = command_line(profile, ["validate", str(output)])
     return [
         Script(

@@ -135,9 +135,8 @@ def test_requeued_it_goes_on_where_it_stopped(site: Site) -> None:
         elif how.startswith("SIGUSR1"):
             site.slurm.run("scancel", "--batch", "--signal=USR1", f"{array}_0")
         else:
-            for process in site.slurm.pids(array):
-                if b"skelkit" in Path(f"/proc/{process}/cmdline").read_bytes():
-                    os.kill(process, signal.SIGKILL)
+            for process in filter(is_skelkit, site.slurm.pids(array)):
+                os.kill(process, signal.SIGKILL)
         site.slurm.wait(
             lambda wanted=number + 1: int(site.slurm.job(array)[0]["Restarts"]) >= wanted, f"{how} to requeue"
         )
