@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy.spatial.distance import squareform
 
 from skelkit.report.run_facts import RunFacts, SplitResult
 from skelkit.report.tables import named
-from skelkit.structures import Int64
+from skelkit.structures import Bool, Int64
 
 ALL_IN_A_TABLE = 30
 """Classes up to which all stand in the table of confusions."""
@@ -212,7 +211,7 @@ def _oddities_of(facts: RunFacts, result: SplitResult) -> list[str]:
     return found
 
 
-def _names(facts: RunFacts, chosen: Sequence[bool]) -> str:
+def _names(facts: RunFacts, chosen: Bool) -> str:
     return named([name for name, of_these in zip(facts.class_names, chosen, strict=True) if of_these])
 
 
