@@ -97,8 +97,8 @@ def status(
     condition = state.condition(now)
     text = {
         "running": f"running on {state.host} (process {state.pid})",
-        "silent": f"silent for {now - state.last:.0f} s; if its process {state.pid} on {state.host} is gone, "
-        "the same command goes on from here",
+        "silent": f"silent for {now - state.last:.0f} s: its process {state.pid} on {state.host} was "
+        "killed, most likely; the same command goes on from here",
     }.get(condition, condition)
     console.print(f"{state.job} -> {escape(one_line(state.output))}: {text}", soft_wrap=True)
     if state.why:

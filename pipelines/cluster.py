@@ -237,5 +237,7 @@ def _client_class() -> type[Client]:
             extra="cluster",
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    dask.config.set({"distributed.deploy.lost-worker-timeout": "5s"})
+    # A job whose worker died starts another one by itself, which may take long to load: give it that time
+    # before the job is cancelled, and stands in the queue again.
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "60s"})
     return Client

@@ -83,7 +83,7 @@ def work(run: str, number: int, task: Any) -> None:
         nonlocal told
         if (run, me) not in _jobs:
             raise _Stopped
-        if time.monotonic() - told >= _PROGRESS_S:
+        if isinstance(data, str) or time.monotonic() - told >= _PROGRESS_S:  # words are rare
             told = time.monotonic()
             _send(run, "progress", number, data)
 

@@ -66,7 +66,8 @@ class DaskExecutor:
         self.client.unsubscribe_topic(self.order.run)
         self.client.cancel(list(self._futures.values()))
         self._futures.clear()
-        self.client.run(cluster_worker.forget, self.order.run, on_error="ignore")
+        if self.farm is None:  # workers that stay
+            self.client.run(cluster_worker.forget, self.order.run, on_error="ignore")
 
     def want(self, count: int) -> None:
         """See `Executor`."""
@@ -84,6 +85,7 @@ class DaskExecutor:
     def release(self, worker: str) -> None:
         """See `Executor`."""
         if self.farm is not None and (name := self._there().get(worker)) is not None:
+            self.client.retire_workers([worker])
             self.farm.release(name)
 
     def wait(self, patience_s: float) -> list[News]:

@@ -127,7 +127,9 @@ class State:
 
     def condition(self, now: float) -> str:
         """``running``, ``silent`` (killed, most likely), or how it ended."""
-        return self.end or ("silent" if now - self.last > SILENT_S else "running")
+        here = self.host == socket.gethostname()
+        gone = now - self.last > SILENT_S or (here and not Path(f"/proc/{self.pid}").exists())
+        return self.end or ("silent" if gone else "running")
 
     @property
     def remaining_s(self) -> float | None:

@@ -1,0 +1,158 @@
+"""--cluster slurm on a real Slurm: the same as a run here, whatever happens to its workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from command_line import SKELKIT, environment, rows_of, skelkit, statuses
+from real_slurm import Slurm
+from test_submit_extract import Site
+
+from skelkit.pipelines.event_log import read_state
+
+pytest.importorskip("dask_jobqueue")
+KILLS = 20
+
+
+class Clustered(Site):
+    """The same site, with a command that conducts its workers."""
+
+    def command(self) -> list[str]:
+        words = ["extract", self.videos, self.out, *self.experts, "--cluster", self.folder / "site.toml"]
+        return [*SKELKIT, *map(str, words)]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with (self.folder / "err").open("ab") as err:
+            return subprocess.Popen(
+                self.command(),
+                env=environment(**self.slurm.environment),
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def ends(self, process: subprocess.Popen[bytes], code: int) -> None:
+        assert process.wait(300) == code, self.said()
+
+    def said(self) -> str:
+        return (self.folder / "err").read_text()
+
+    def jobs(self) -> list[str]:
+        """Numbers of those that run."""
+        lines = self.slurm.run("squeue", "--noheader", "--me", "--states=RUNNING", "--format=%i")
+        return lines.split()
+
+    def workers(self) -> list[int]:
+        """Processes that do the work, not those that look after them."""
+        found = []
+        for job in self.jobs():
+            for pid in self.slurm.pids(job):
+                try:
+                    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                except OSError:
+                    continue
+                if b"spawn_main" in command:
+                    found.append(pid)
+        return found
+
+    def no_jobs_left(self) -> None:
+        self.slurm.wait(lambda: not self.slurm.run("squeue", "--noheader", "--me"), "the jobs to end")
+
+
+@pytest.fixture
+def site(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> Clustered:
+    return Clustered(slurm, tmp_path, one_expert)
+
+
+def test_real_videos_and_a_check(slurm: Slurm, pack: Path, tmp_path: Path) -> None:
+    site = Clustered(slurm, tmp_path, ["--experts", "movenet", "--weights", str(pack / "weights")])
+    profile = tmp_path / "site.toml"
+    done = skelkit(
+        "cluster", "check", profile, "--folder", tmp_path, "--weights", pack / "weights", "--json",
+        **slurm.environment,
+    )  # fmt: skip
+    assert "movenet" in done.json["weights"] and done.json["problems"] == []
+    for name in ("odd_321x241_mpeg4", "one_frame", "bad_truncated60_faststart", "mmpose_demo", "no_person"):
+        (site.videos / f"{name}.mp4").symlink_to(pack / "media" / f"{name}.mp4")
+    site.ends(site.start(), 1)
+    site.matches_a_run_here()
+    site.no_jobs_left()
+    assert not (tmp_path / "out.h5.jobs").exists()
+
+
+def test_interrupted_killed_and_gone_on_with(site: Clustered) -> None:
+    site.add(*(f"slow-1-{n}" for n in range(6)))
+    for number in (signal.SIGINT, signal.SIGKILL):
+        have = len(list(site.folder.glob("out.h5.spool/*/*.json")))
+        with site.start() as process:
+            site.slurm.wait(
+                lambda have=have: len(list(site.folder.glob("out.h5.spool/*/*.json"))) > have, "a video"
+            )
+            os.killpg(process.pid, number)
+            process.wait()
+        site.no_jobs_left()  # the scheduler died with the command, and workers do not outlive it
+    assert "finished videos are kept" in site.said()
+    site.ends(site.start(), 0)
+    assert site.said().count("keeping what an earlier run has finished") >= 1
+    site.matches_a_run_here()
+
+
+def test_killed_twenty_times_with_a_poisoned_video(site: Clustered) -> None:
+    site.add("poison", *(f"slow-0.5-{n}" for n in range(12)))
+    chance, kills = random.Random(8), 0
+    here = site.folder / "here.h5"
+    skelkit("extract", site.videos, here, *site.experts, code=0)
+    while True:
+        with site.start() as process:
+            while kills < KILLS and process.poll() is None:
+                time.sleep(chance.uniform(0, 2))
+                if victims := site.workers():
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+                    kills += 1
+            process.wait()
+        assert process.returncode == 1, site.said()
+        rows = rows_of(site.out)
+        assert list(rows) == list(rows_of(here))  # all accounted for, none twice
+        failed = {name for name, status in statuses(site.out).items() if status == "failed"}
+        assert "poison" in failed
+        assert all("died 2 times" in rows[name]["detail"] for name in failed)
+        if kills >= KILLS and failed == {"poison"}:
+            break
+        if failed == {"poison"}:
+            site.out.unlink()
+    assert kills == KILLS
+    (site.videos / "poison.mp4").rename(site.folder / "antidote.mp4")
+    (site.folder / "antidote.mp4").rename(site.videos / "harmless.mp4")
+    site.ends(site.start(), 0)
+    site.matches_a_run_here()
+
+
+def test_walltimes_that_end_and_a_node_that_is_drained(
+    slurm: Slurm, tmp_path: Path, one_expert: list[str]
+) -> None:
+    site = Clustered(slurm, tmp_path, one_expert, walltime="00:01:00", notice=30, workers=1)
+    site.add(*(f"slow-4-{n}" for n in range(10)))
+    process = site.start()
+    slurm.wait(site.jobs, "a job")
+    node = slurm.run("squeue", "--noheader", "--me", "--format=%N").split()[0]
+    slurm.drain(node)
+    site.ends(process, 0)
+    state = read_state(site.out)
+    assert state.statuses == {"ok": 10}
+    log = [json.loads(line) for line in (tmp_path / "out.h5.events.jsonl").read_text().splitlines()]
+    assert sum(event["event"] == "ready" for event in log) >= 2  # more than one job was needed
+    site.matches_a_run_here()
+
+
+def test_a_job_that_slurm_refuses(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> None:
+    site = Clustered(slurm, tmp_path, one_expert, partition="nowhere")
+    site.add("a")
+    done = skelkit(*site.command()[len(SKELKIT) :], code=3, **slurm.environment)
+    assert "expected slurm to take a job" in done.sentence and "nowhere" in done.sentence
