@@ -151,26 +151,23 @@ def make_dense(folder: Path) -> int:
 def epochs(folder: Path, again: int, clips: int | None) -> Table:
     """Every clip once, in random order: with nothing in the page cache, then with what that left there.
 
-    Of the later epochs, each in new processes, the median. Of the first so many clips, if given.
+    Of the later epochs, in the same processes, the median. Of the first so many clips, if given.
     """
     known = make_dense(folder)
     clips = min(clips or known, known)
-    names = [f"{e}, {n}" for n in (1, 2) for e in ("1st epoch", "later")]
-    table = Table(f"{clips:,} clips, clips/s", "batch", "GB", *names, "own CPU, us")
+    names = [f"{e}, {n}" for n in (1, 2) for e in ("1st epoch", "later", "CPU, us")]
+    table = Table(f"{clips:,} clips, clips/s", "batch", "GB", *names)
     for store in STORES[:2]:
         size = sum(p.stat().st_size for p in files(folder, store)) / 1e9 * clips / known
         for batch in BATCHES:
             cells = []
             for workers in (1, 2):
-                for path in files(folder, store):
-                    set_cached(path, 0)
-                first, *later = (
-                    measure(store, folder, clips, workers, batch=batch, reads=clips, cached=None)
-                    for _ in range(1 + again)
+                first, *later = measure(
+                    store, folder, clips, workers, batch=batch, reads=clips, cached=0, epochs=1 + again
                 )
                 cells += [f"{first.per_s:,.0f}", f"{median(r.per_s for r in later):,.0f}"]
-            cpu = f"{median(r.cpu_us for r in later):.1f}"
-            table.add_row(store, str(batch), f"{size:.1f}", *cells, cpu)
+                cells.append(f"{median(r.cpu_us for r in later):.1f}")
+            table.add_row(store, str(batch), f"{size:.1f}", *cells)
     return table
 
 
@@ -299,18 +296,22 @@ def opening(folder: Path) -> tuple[float, float]:
     return (opened - begin) * 1e3, (time.perf_counter() - begin) * 1e3
 
 
-def work(read: Read, order: list[list[int]], start: Barrier, done: Barrier, results: Any) -> None:
+def work(read: Read, order: list[list[int]], epochs: int, barrier: Barrier, results: Any) -> None:
     read(order[0])
-    start.wait()
-    begin, cpu = time.perf_counter(), time.process_time()
-    for numbers in order:
-        read(numbers)
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    done.wait()
-    results.put((seconds, cpu, Held.now()))
+    found = []
+    for _ in range(epochs):
+        barrier.wait()
+        begin, cpu = time.perf_counter(), time.process_time()
+        for numbers in order:
+            read(numbers)
+        found.append((time.perf_counter() - begin, time.process_time() - cpu))
+        barrier.wait()  # shared pages are counted while all are there
+    held = Held.now()
+    barrier.wait()
+    results.put((found, held))
 
 
-def run(store: str, folder: Path, orders: list[list[list[int]]], answer: Any) -> None:
+def run(store: str, folder: Path, orders: list[list[list[int]]], epochs: int, answer: Any) -> None:
     """In a process of its own: open, fork the workers, read."""
     before, workers = Held.now(), len(orders)
     reads = sum(len(numbers) for order in orders for numbers in order)
@@ -318,30 +319,43 @@ def run(store: str, folder: Path, orders: list[list[list[int]]], answer: Any) ->
     read = OPEN[store](folder)
     open_ms = (time.perf_counter() - begin) * 1e3
     context = mp.get_context("fork")
-    results, start, done = context.Queue(), context.Barrier(workers), context.Barrier(workers)
-    processes = [context.Process(target=work, args=(read, o, start, done, results)) for o in orders]
+    results, barrier = context.Queue(), context.Barrier(workers)
+    processes = [context.Process(target=work, args=(read, o, epochs, barrier, results)) for o in orders]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    times, held = zip(*(results.get() for _ in processes), strict=True)
     for process in processes:
         process.join()
-    held = [h for _, _, h in found]
+    # The imports are shared with the parent, which holds its part of them too.
+    own_mb = max(sum(h.own for h in held) - before.own * workers / (workers + 1), 0)
+    mapped_mb = max(sum(h.mapped for h in held) - before.mapped * workers / (workers + 1), 0)
     answer.put(
-        Result(
-            per_s=reads / max(seconds for seconds, _, _ in found),
-            cpu_us=sum(cpu for _, cpu, _ in found) / reads * 1e6,
-            open_ms=open_ms,
-            # The imports are shared with the parent, which holds its part of them too.
-            own_mb=max(sum(h.own for h in held) - before.own * workers / (workers + 1), 0),
-            mapped_mb=max(sum(h.mapped for h in held) - before.mapped * workers / (workers + 1), 0),
-        )
+        [
+            Result(
+                per_s=reads / max(seconds for seconds, _ in epoch),
+                cpu_us=sum(cpu for _, cpu in epoch) / reads * 1e6,
+                open_ms=open_ms,
+                own_mb=own_mb,
+                mapped_mb=mapped_mb,
+            )
+            for epoch in zip(*times, strict=True)
+        ]
     )
 
 
 def measure(
-    store: str, folder: Path, clips: int, workers: int, *, batch: int, reads: int, cached: float | None
-) -> Result:
-    for path in files(folder, store) if cached is not None else ():
+    store: str,
+    folder: Path,
+    clips: int,
+    workers: int,
+    *,
+    batch: int,
+    reads: int,
+    cached: float,
+    epochs: int = 1,
+) -> list[Result]:
+    """Of each epoch in the same processes; `cached` is the share of files in the page cache at first."""
+    for path in files(folder, store):
         set_cached(path, cached)
     order = np.random.default_rng(0).permutation(clips)
     order = np.resize(order, reads) if cached == 1 else order[: min(reads, clips)]
@@ -351,11 +365,11 @@ def measure(
         [part[at : at + batch].tolist() for at in range(0, len(part), batch)]
         for part in np.array_split(order, workers)
     ]
-    process = context.Process(target=run, args=(store, folder, orders, answer))
+    process = context.Process(target=run, args=(store, folder, orders, epochs, answer))
     process.start()
-    result: Result = answer.get()
+    results: list[Result] = answer.get()
     process.join()
-    return result
+    return results
 
 
 def rows(folder: Path, clips: int, reads: int) -> Iterator[tuple[str, ...]]:
@@ -364,8 +378,7 @@ def rows(folder: Path, clips: int, reads: int) -> Iterator[tuple[str, ...]]:
         sizes = f"{megabytes / clips * 1e3:.1f}", f"{megabytes / clips * POSETICS / 1e3:.2f}"
         for batch in BATCHES:
             again = [
-                [measure(store, folder, clips, n, batch=batch, reads=reads, cached=1) for _ in range(3)]
-                for n in (1, 2)
+                measure(store, folder, clips, n, batch=batch, reads=reads, cached=1, epochs=3) for n in (1, 2)
             ]
             cells = [store, str(batch), *sizes, f"{median(r.open_ms for r in again[0]):.0f}"]
             cells += [f"{median(r.per_s for r in results):,.0f}" for results in again]
@@ -374,7 +387,7 @@ def rows(folder: Path, clips: int, reads: int) -> Iterator[tuple[str, ...]]:
                 cells += ["", ""]
             else:
                 cold = [measure(store, folder, clips, n, batch=batch, reads=1000, cached=0) for n in (1, 2)]
-                cells += [f"{r.per_s:,.0f}" for r in cold]
+                cells += [f"{results[0].per_s:,.0f}" for results in cold]
             cells += [f"{results[0].own_mb:.0f} + {results[0].mapped_mb:.0f}" for results in again]
             yield tuple(cells)
 
@@ -415,7 +428,7 @@ def main() -> None:
                 share = min(1.0, gigabytes / size)
                 for workers in (1, 2):
                     result = measure(store, folder, args.clips, workers, batch=64, reads=1000, cached=share)
-                    cells.append(f"{result.per_s:,.0f}")
+                    cells.append(f"{result[0].per_s:,.0f}")
             table.add_row(f"{gigabytes:g}", *cells)
         Console(width=140).print(table)
 

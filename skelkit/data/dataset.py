@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from skelkit._version import __version__
 from skelkit.data.clip import Clip
-from skelkit.data.pose_table import DensePoses, StoredClips, read_clips
+from skelkit.data.pose_table import DensePoses, PoseTable, StoredClips, read_clips
 from skelkit.data.reader import ShardReader
 from skelkit.errors import ConfigError, ShardError
 from skelkit.structures import Int64, Skeleton, SkeletonSequence
@@ -221,8 +221,13 @@ class DatasetReader:
 
     def read(self, positions: Iterable[int]) -> StoredClips:
         """The poses of some clips as stored: the quick way, for training (`ShardReader.read`)."""
-        places = map(self._locate, positions)
-        return read_clips([(shard.table, row) for shard, row in places])
+        tables: dict[int, PoseTable] = {}
+        places = []
+        for number, row in map(self._place, positions):
+            if number not in tables:
+                tables[number] = self.shard(self.info.shards[number].name).table
+            places.append((tables[number], row))
+        return read_clips(places)
 
     def read_dense(
         self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
@@ -293,12 +298,16 @@ class DatasetReader:
         self.close()
 
     def _locate(self, index: int) -> tuple[ShardReader, int]:
+        number, row = self._place(index)
+        return self.shard(self.info.shards[number].name), row
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The number of a clip's shard, and the clip's in it."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.folder}: expected the number of one of {len(self)} clips, got {index}")
         i = index % len(self)
         number = bisect_right(self._ends, i)
-        shard = self.info.shards[number]
-        return self.shard(shard.name), i - self._ends[number] + shard.clips
+        return number, i - self._ends[number] + self.info.shards[number].clips
 
     def _read(self, name: str) -> npt.NDArray[Any]:
         import pyarrow as pa

@@ -1,8 +1,8 @@
 """Loops over stored poses as machine code: compiled where this module is first imported, and kept for later.
 
 All take clips as `skelkit.data.pose_table.StoredClips` holds them: ``block``, bytes of the shards' files;
-``clips``, (B, 8) int64 as `CLIP`; ``runs``, (R, 5) int64 as `RUN`: rows of one person that follow each other
-in time and in the file; ``grid``, (B, C + 1) float32, origin and step of the coordinates. All are taken as
+``clips``, (B, 7) int64 as `CLIP`; ``runs``, (R, 5) int64 as `RUN`: rows of one person that follow each other
+in time and in the block; ``grid``, (B, C + 1) float32, origin and step of the coordinates. All are taken as
 they come: that they fit each other is checked where a shard's table is made.
 """
 
@@ -17,12 +17,12 @@ from typing import Any
 import numba
 import numpy as np
 
-CLIP = ("begin", "end", "shift", "size", "people", "frames", "height", "width")
-"""The clip's runs; what makes a place in the file one in the block; its bytes there; M, T, H, W."""
-BEGIN, END, SHIFT = range(3)
+CLIP = ("begin", "end", "start", "people", "frames", "height", "width")
+"""The clip's runs; where its bytes begin in the block; M, T, H, W."""
+BEGIN, END, START = range(3)
 
 RUN = ("rows", "person", "step", "keypoints", "scores")
-"""How many rows, of which person of the clip, from which time step; where in the file they begin."""
+"""How many rows, of which person of the clip, from which time step; where they begin in the clip's bytes."""
 ROWS, PERSON, STEP, KEYPOINTS, SCORES = range(5)
 
 RULES = ("presence", "motion", "score")
@@ -106,8 +106,8 @@ def decode(block, clips, runs, grid, chosen, keypoints, visible, scores):
                 score[i, end * joints : start * joints] = 0
                 _rows(
                     block,
-                    runs[r, KEYPOINTS] + clips[b, SHIFT],
-                    runs[r, SCORES] + clips[b, SHIFT],
+                    runs[r, KEYPOINTS] + clips[b, START],
+                    runs[r, SCORES] + clips[b, START],
                     grid[b],
                     points[i, start * width : stop * width],
                     seen[i, start * joints : stop * joints],
@@ -144,7 +144,7 @@ def decode_frames(block, clips, runs, grid, chosen, frames, keypoints, visible):
                         for c in range(dimensions):
                             keypoints[b, m, i, k, c] = 0
                     continue
-                row = runs[r, KEYPOINTS] + clips[b, SHIFT] + (t - runs[r, STEP]) * 2 * joints * dimensions
+                row = runs[r, KEYPOINTS] + clips[b, START] + (t - runs[r, STEP]) * 2 * joints * dimensions
                 for k in range(joints):
                     at = row + 2 * k * dimensions
                     visible[b, m, i, k] = seen = _level(block, at) != MISSING
@@ -154,17 +154,17 @@ def decode_frames(block, clips, runs, grid, chosen, frames, keypoints, visible):
 
 
 @_compiled(None)
-def _total_score(block, shift, runs, joints):
+def _total_score(block, base, runs, joints):
     total = 0
     for r in range(len(runs)):
-        at = runs[r, SCORES] + shift
+        at = runs[r, SCORES] + base
         for i in range(at, at + runs[r, ROWS] * joints):
             total += block[i]
     return total
 
 
 @_compiled(None)
-def _motion(block, shift, runs, joints, dimensions):
+def _motion(block, base, runs, joints, dimensions):
     """Sum over joints and coordinates of the standard deviation over time, in steps of the grid."""
     width = joints * dimensions
     total = 0.0
@@ -172,7 +172,7 @@ def _motion(block, shift, runs, joints, dimensions):
         count, mean, spread = 0, 0.0, 0.0
         for again in range(2):
             for r in range(len(runs)):
-                at = runs[r, KEYPOINTS] + shift + 2 * j
+                at = runs[r, KEYPOINTS] + base + 2 * j
                 for place in range(at, at + 2 * width * runs[r, ROWS], 2 * width):
                     level = _level(block, place)
                     if level != MISSING and again:
@@ -190,7 +190,7 @@ def _motion(block, shift, runs, joints, dimensions):
 def choose(block, clips, runs, grid, rule, joints, chosen):
     """The people with the highest value by `RULES`, highest first, into `chosen`, (B, M); -1 = nobody."""
     for b in range(len(chosen)):
-        shift, low, end = clips[b, SHIFT], clips[b, BEGIN], clips[b, END]
+        base, low, end = clips[b, START], clips[b, BEGIN], clips[b, END]
         value = np.empty(runs[end - 1, PERSON] + 1 if end > low else 0)
         for m in range(value.size):
             high, rows = low, 0
@@ -200,9 +200,9 @@ def choose(block, clips, runs, grid, rule, joints, chosen):
             if rule == 0:
                 value[m] = rows
             elif rule == 1:
-                value[m] = _motion(block, shift, runs[low:high], joints, grid.shape[1] - 1)
+                value[m] = _motion(block, base, runs[low:high], joints, grid.shape[1] - 1)
             else:
-                value[m] = _total_score(block, shift, runs[low:high], joints) / rows
+                value[m] = _total_score(block, base, runs[low:high], joints) / rows
             low = high
         for i in range(chosen.shape[1]):
             best = -1
@@ -215,7 +215,7 @@ def choose(block, clips, runs, grid, rule, joints, chosen):
 
 
 @_compiled(None)
-def _first_pose(block, shift, runs, chosen, joints, dimensions, parts):
+def _first_pose(block, base, runs, chosen, joints, dimensions, parts):
     """Where the first pose with all `parts` is, else the first with any joint, else -1; whether it has."""
     width = 2 * joints * dimensions
     other = -1
@@ -223,7 +223,7 @@ def _first_pose(block, shift, runs, chosen, joints, dimensions, parts):
         for r in range(len(runs)):
             if runs[r, PERSON] != person:
                 continue
-            at = runs[r, KEYPOINTS] + shift
+            at = runs[r, KEYPOINTS] + base
             for pose in range(at, at + runs[r, ROWS] * width, width):
                 has = True
                 for k in parts:
@@ -242,7 +242,7 @@ def centres(block, clips, runs, grid, chosen, joints, parts, shares, centre):
     dimensions = centre.shape[1]
     for b in range(len(centre)):
         mine = runs[clips[b, BEGIN] : clips[b, END]]
-        pose, has = _first_pose(block, clips[b, SHIFT], mine, chosen[b], joints, dimensions, parts)
+        pose, has = _first_pose(block, clips[b, START], mine, chosen[b], joints, dimensions, parts)
         count = 0
         for i in range(0 if pose < 0 else parts.size if has else joints):
             count += _level(block, pose + 2 * dimensions * (parts[i] if has else i)) != MISSING

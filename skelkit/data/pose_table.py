@@ -7,7 +7,7 @@ whole shard and kept as runs of rows that follow each other, a few numbers per p
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -40,7 +40,7 @@ class StoredClips:
     block: UInt8
     """Bytes of the files, clip by clip."""
     clips: Int64
-    """(B, 8), see `skelkit.data.kernels.CLIP`."""
+    """(B, 7), see `skelkit.data.kernels.CLIP`."""
     runs: Int64
     """(R, 5) of all clips, see `skelkit.data.kernels.RUN`."""
     grid: Float32
@@ -55,17 +55,17 @@ class StoredClips:
     @property
     def num_people(self) -> list[int]:
         """Of each clip."""
-        return self.clips[:, 4].tolist()  # type: ignore[no-any-return]
+        return self.clips[:, 3].tolist()  # type: ignore[no-any-return]
 
     @property
     def num_frames(self) -> list[int]:
         """T of each clip."""
-        return self.clips[:, 5].tolist()  # type: ignore[no-any-return]
+        return self.clips[:, 4].tolist()  # type: ignore[no-any-return]
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:
         """(H, W) of the upright frames of each clip; 0 where unknown."""
-        return [(height, width) for height, width in self.clips[:, 6:].tolist()]
+        return [(height, width) for height, width in self.clips[:, 5:].tolist()]
 
     @property
     def columns(self) -> tuple[UInt8, Int64, Int64, Float32]:
@@ -129,14 +129,16 @@ class StoredRows:
             raise ValueError(f"expected {data.name} uncompressed")
         self.chunk: int = data.chunks[0]
         self.row_bytes = int(np.prod(data.shape[1:])) * data.dtype.itemsize
-        found: dict[int, int] = {}
-        data.id.chunk_iter(lambda c: found.update({c.chunk_offset[0] // self.chunk: c.byte_offset}))
-        if len(found) != -(-len(data) // self.chunk):
+        found: list[Any] = []
+        data.id.chunk_iter(found.append)
+        found.sort(key=lambda chunk: chunk.chunk_offset)
+        rows = [chunk.chunk_offset[0] for chunk in found]
+        if rows != list(range(0, len(data), self.chunk)):
             raise ValueError(f"{data.name} has holes")
-        offsets = [found[chunk] for chunk in range(len(found))]
-        if max(offsets, default=0) >= 2**62:
+        self._offsets = np.asarray([chunk.byte_offset for chunk in found], np.uint64)
+        if (self._offsets >= 2**62).any():
             raise ValueError(f"{data.name} lies nowhere")
-        self._offsets = np.asarray(offsets, np.int64)
+        self._offsets = self._offsets.astype(np.int64)
 
     def places(self, rows: Int64) -> Int64:
         """(n,) the byte of the file where each of these rows begins."""
@@ -145,80 +147,79 @@ class StoredRows:
 
 
 def runs_of(
+    frame: npt.NDArray[np.int32],
+    track: npt.NDArray[np.int32],
     *,
-    frame: Int64,
-    track: Int64,
-    keypoints: StoredRows,
-    scores: StoredRows,
-    num_rows: Int64,
-    num_frames: Int64,
-    num_people: Int64,
-) -> tuple[Int64, Int64]:
+    clips: Mapping[str, Int64],
+    chunks: Iterable[int],
+) -> tuple[Int64, Int64, Int64]:
     """Who is seen when, in all clips of a shard.
 
     Args:
         frame: (rows,).
         track: (rows,).
-        keypoints: The column.
-        scores: The column.
-        num_rows: (clips,).
-        num_frames: (clips,).
-        num_people: (clips,).
+        clips: (clips,) columns num_rows, num_frames, num_people.
+        chunks: Rows after which a column may go on elsewhere in the file.
 
     Returns:
-        (R, 5) runs as `skelkit.data.kernels.RUN`; (clips + 1,) the first run of each clip, and R.
+        (R, 3) rows, person and step of each run, see `skelkit.data.kernels.RUN`; (R,) its first row; (R,) its
+        clip.
 
     Raises:
         ValueError: rows outside their clips, out of order, or of more or fewer people than said.
     """
-    clip = np.repeat(np.arange(len(num_rows)), num_rows)
-    begins = np.ones(len(clip), bool)  # of a person
-    begins[1:] = (clip[1:] != clip[:-1]) | (track[1:] != track[:-1])
-    people = np.bincount(clip[begins], minlength=len(num_rows))
-    backwards = ~begins[1:] & (frame[1:] <= frame[:-1])
-    outside = (frame < 0) | (frame >= num_frames[clip])
-    if outside.any() or backwards.any() or not np.array_equal(people, num_people):
-        raise ValueError("/poses does not hold people in the order of clip, person and time step")
+    ends = np.cumsum(clips["num_rows"])
+    begins = np.ones(len(frame), bool)  # of a person
+    begins[1:] = track[1:] != track[:-1]
+    begins[ends[ends < len(frame)]] = True
     breaks = begins.copy()
     breaks[1:] |= frame[1:] != frame[:-1] + 1
-    breaks[:: keypoints.chunk] = breaks[:: scores.chunk] = True
+    for chunk in chunks:
+        breaks[::chunk] = True
     row = np.flatnonzero(breaks)
-    person = np.cumsum(begins)[row] - 1 - (np.cumsum(people) - people)[clip[row]]
-    rows = np.diff(row, append=len(clip))
-    places = keypoints.places(row), scores.places(row)
-    first = np.searchsorted(row, np.concatenate([[0], np.cumsum(num_rows)]))
-    return np.stack([rows, person, frame[row], *places], axis=1), first
+    rows, step, begin = np.diff(row, append=len(frame)), frame[row].astype(np.int64), begins[row]
+    clip = np.searchsorted(ends, row, side="right")
+    people = np.bincount(clip[begin], minlength=len(ends))
+    end = step + rows
+    outside = (step < 0) | (end > clips["num_frames"][clip])
+    backwards = ~begin[1:] & (step[1:] < end[:-1])
+    if outside.any() or backwards.any() or not np.array_equal(people, clips["num_people"]):
+        raise ValueError("/poses does not hold people in the order of clip, person and time step")
+    person = np.cumsum(begin) - 1 - (np.cumsum(people) - people)[clip]
+    return np.stack([rows, person, step], axis=1), row, clip
 
 
-_GAP = 2**16
+_GAP = 2**12
 """Bytes that are rather read in vain than by another read."""
 
 
-def spans(runs: Int64, first: Int64, row_bytes: tuple[int, int]) -> tuple[Int64, Int64]:
-    """What of the file a clip's rows lie in.
+def reads_of(offset: Int64, size: Int64, clip: Int64) -> tuple[Int64, Int64, Int64]:
+    """What to read of a file for the pieces of each clip; neighbours are read together.
+
+    Columns are written side by side: two reads are enough for most clips.
 
     Args:
-        runs: (R, 5).
-        first: (clips + 1,).
-        row_bytes: Of a row of keypoints, of one of scores.
+        offset: (n,) where pieces begin in the file.
+        size: (n,) their bytes.
+        clip: (n,) whose they are.
 
     Returns:
-        (clips,) the first byte, and the number of bytes. The first is -1 where the rows lie
-        so far apart that they are read one run after the other; then it is the number of
-        bytes of the rows alone.
+        (reads, 2) offset and size, clip by clip; (reads,) their clips; (n,) where each piece lies in what is
+        read of its clip.
     """
-    begin, size = runs[:, 3:], runs[:, :1] * np.asarray(row_bytes)
-    low, high = np.zeros(len(first) - 1, np.int64), np.zeros(len(first) - 1, np.int64)
-    wanted = low.copy()
-    some = first[:-1] < first[1:]
-    at = first[:-1][some]
-    if len(at):
-        low[some] = np.minimum.reduceat(begin.min(axis=1), at)
-        high[some] = np.maximum.reduceat((begin + size).max(axis=1), at)
-        wanted[some] = np.add.reduceat(size.sum(axis=1), at)
-    # Columns are written side by side, so that one read is enough, which is what counts on a cold disk.
-    apart = high - low > 2 * wanted + _GAP
-    return np.where(apart, -1, low), np.where(apart, wanted, high - low)
+    order = np.lexsort((offset, clip))
+    offset, end, clip = offset[order], (offset + size)[order], clip[order]
+    gap = offset[1:] - end[:-1]
+    begins = np.ones(len(offset), bool)
+    begins[1:] = (clip[1:] != clip[:-1]) | (gap < 0) | (gap > _GAP)
+    at = np.flatnonzero(begins)
+    reads = np.stack([offset[at], end[np.append(at, len(end))[1:] - 1] - offset[at]], axis=1)
+    before = np.cumsum(reads[:, 1]) - reads[:, 1]
+    first = np.searchsorted(clip[at], clip)  # read of the piece's clip
+    read = np.cumsum(begins) - 1
+    place = np.empty_like(offset)
+    place[order] = before[read] - before[first] + offset - reads[read, 0]
+    return reads, clip[at], place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -232,8 +233,11 @@ class PoseTable:
     """Of the file."""
     runs: Int64
     """(R, 5), see `skelkit.data.kernels.RUN`."""
+    reads: Int64
+    """(reads, 2) offset and size in the file."""
     clips: Int64
-    """(clips, 8): first run, the one behind the last, `spans`; people, time steps, H, W."""
+    """(clips, 9): first run and the one behind the last; first read and the one behind the last; bytes of
+    all of them; people, time steps, H, W."""
     grid: Float32
     """(clips, C + 1) origin and step."""
     num_joints: int
@@ -246,11 +250,11 @@ class PoseTable:
         file: Any,
         keypoints: Any,
         scores: Any,
-        frame: npt.NDArray[Any],
-        track: npt.NDArray[Any],
+        frame: npt.NDArray[np.int32],
+        track: npt.NDArray[np.int32],
         origin: npt.NDArray[Any],
         step: npt.NDArray[Any],
-        clips: dict[str, npt.NDArray[Any]],
+        clips: Mapping[str, npt.NDArray[Any]],
     ) -> Self:
         """From the columns of ``/poses`` and of ``/clips``.
 
@@ -259,17 +263,20 @@ class PoseTable:
         """
         columns = StoredRows(keypoints), StoredRows(scores)
         clips = {name: column.astype(np.int64) for name, column in clips.items()}
-        runs, first = runs_of(
-            frame=frame.astype(np.int64),
-            track=track,
-            keypoints=columns[0],
-            scores=columns[1],
-            **{name: clips[name] for name in ("num_rows", "num_frames", "num_people")},
+        runs, row, clip = runs_of(frame, track, clips=clips, chunks=[column.chunk for column in columns])
+        reads, read_clip, places = reads_of(
+            np.concatenate([column.places(row) for column in columns]),
+            np.concatenate([runs[:, 0] * column.row_bytes for column in columns]),
+            np.concatenate([clip, clip]),
         )
-        low, size = spans(runs, first, (columns[0].row_bytes, columns[1].row_bytes))
         fd = file.id.get_vfd_handle()
-        if (low + size).max(initial=0) > os.fstat(fd).st_size:
+        if reads.sum(axis=1).max(initial=0) > os.fstat(fd).st_size:
             raise ValueError("/poses lies outside the file")
+        number = np.arange(len(clips["num_rows"]) + 1)
+        first_run, first_read = np.searchsorted(clip, number), np.searchsorted(read_clip, number)
+        size = np.diff(np.append(0, np.cumsum(reads[:, 1]))[first_read])
+        facts = [clips[name] for name in ("num_people", "num_frames", "height", "width")]
+        bounds = [first_run[:-1], first_run[1:], first_read[:-1], first_read[1:], size]
         with np.errstate(over="ignore"):
             grid = np.column_stack([origin, step]).astype(np.float32)
         if not (np.isfinite(grid).all() and (grid[:, -1] > 0).all()):
@@ -279,8 +286,9 @@ class PoseTable:
             path=path,
             file=file,
             fd=fd,
-            runs=runs,
-            clips=np.stack([first[:-1], first[1:], low, size, *facts], axis=1),
+            runs=np.column_stack([runs, places.reshape(2, -1).T]),
+            reads=reads,
+            clips=np.stack([*bounds, *facts], axis=1),
             grid=grid,
             num_joints=keypoints.shape[1],
         )
@@ -298,39 +306,30 @@ def read_clips(places: Sequence[tuple[PoseTable, int]]) -> StoredClips:
     """
     if not places:
         raise ConfigError("expected at least one clip to read, got none")
-    records = [table.clips[clip].tolist() for table, clip in places]
-    runs = [table.runs[record[0] : record[1]] for (table, _), record in zip(places, records, strict=True)]
-    block = np.empty(sum([record[3] for record in records]), np.uint8)
+    records, runs, grid = [], [], []
+    for table, clip in places:
+        record = table.clips[clip].tolist()
+        records.append(record)
+        runs.append(table.runs[record[0] : record[1]])
+        grid.append(table.grid[clip])
+    block = np.empty(sum([record[4] for record in records]), np.uint8)
     view, at, count = block.data, 0, 0
-    for i, ((table, _), record) in enumerate(zip(places, records, strict=True)):
-        begin, end, low, size, *_ = record
-        try:
-            if low < 0:
-                runs[i], low = _read_runs(table, runs[i], view[at : at + size]), 0
-            elif os.preadv(table.fd, [view[at : at + size]], low) != size:
-                raise OSError(f"the file ends before byte {low + size}")
-        except OSError as error:
-            raise damaged(table.path, str(error)) from error
-        record[:3] = count, count + end - begin, at - low
+    for (table, _), record in zip(places, records, strict=True):
+        begin, end, first, last, *_ = record
+        record[:5] = count, count + end - begin, at
         count += end - begin
-        at += size
+        for offset, size in table.reads[first:last].tolist():
+            try:
+                got = os.preadv(table.fd, [view[at : at + size]], offset)
+            except OSError as error:
+                raise damaged(table.path, str(error)) from error
+            if got != size:
+                raise damaged(table.path, f"the file ends before byte {offset + size}")
+            at += size
     return StoredClips(
         block=block,
         clips=np.array(records),
-        runs=np.concatenate(runs) if len(runs) > 1 else runs[0],
-        grid=np.concatenate([table.grid[clip : clip + 1] for table, clip in places]),
+        runs=np.concatenate(runs),
+        grid=np.concatenate(grid).reshape(len(places), -1),
         num_joints=places[0][0].num_joints,
     )
-
-
-def _read_runs(table: PoseTable, runs: Int64, into: memoryview) -> Int64:
-    """Read run by run, keypoints before scores; returns the runs as they lie in `into`."""
-    moved, at = runs.copy(), 0
-    for column, row_bytes in ((3, 2 * table.num_joints * (table.grid.shape[1] - 1)), (4, table.num_joints)):
-        for run in moved:
-            size = int(run[0]) * row_bytes
-            if os.preadv(table.fd, [into[at : at + size]], int(run[column])) != size:
-                raise OSError(f"the file ends before byte {int(run[column]) + size}")
-            run[column] = at
-            at += size
-    return moved
