@@ -14,6 +14,7 @@ from skelkit._version import __version__
 from . import (
     build_posetics,
     cluster,
+    doctor,
     evaluate,
     experts,
     export,
@@ -62,6 +63,7 @@ app.command()(test.test)
 app.command()(fuse.fuse)
 app.command()(predict.predict)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(submit.submit)
+app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(experts.app, name="experts")
 app.add_typer(cluster.app, name="cluster")

@@ -93,5 +93,76 @@ def check(
     raise typer.Exit(int(failed or not names))
 
 
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Default: all whose weights are here.", show_default=False),
+    ] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    batch_sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1,4,...", help="Frames at a time; by default what suits the device.", show_default=False
+        ),
+    ] = None,
+    people: Annotated[int, typer.Option(min=1, help="People in a frame, for top-down experts.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Measure experts at several batch sizes, and say which size to use.
+
+    Frames are noise of 640 x 360 pixels. Memory is the GPU's, or the process's on a CPU. "net" is the share
+    of the time that the bare network takes; the rest is preprocessing, copying and decoding.
+    """
+    from skelkit.errors import ConfigError
+    from skelkit.pipelines.bench import BenchSettings
+    from skelkit.pipelines.bench import bench as measure
+
+    try:
+        sizes = tuple(int(part) for part in batch_sizes.split(",")) if batch_sizes else ()
+    except ValueError:
+        raise ConfigError(f"expected --batch-sizes such as 1,4,16; got {batch_sizes!r}") from None
+    settings = BenchSettings(weights=_text(weights), device=device, batch_sizes=sizes, people=people)
+    rows = []
+    for row in measure(names or (), settings):
+        rows.append(row)
+        if not as_json:
+            typer.echo(f"{row['name']} at {row['batch_size']}: {row['ms_per_frame'] or row['why']}", err=True)
+    if as_json:
+        typer.echo(json.dumps(rows))
+    elif rows:
+        stdout().print(bench_table(rows))
+    else:
+        stdout().print("no weights found; name their folder with --weights")
+    raise typer.Exit(int(not any(row["fits"] for row in rows)))
+
+
+def bench_table(rows: list[dict[str, Any]]) -> Table:
+    """Rows of `skelkit.pipelines.bench.bench`; the chosen batch size of each expert has a mark."""
+    table = Table(width=80)
+    table.add_column("expert", overflow="fold")
+    for heading in ("frames at\na time", "ms per\nframe", "ms per\nperson", "MB", "net"):
+        table.add_column(heading, justify="right")
+    table.add_column("best")
+    last = None
+    for row in rows:
+        if last not in {None, row["name"]}:
+            table.add_section()
+        name = "" if row["name"] == last else escape(row["name"].replace(":", ": "))
+        last = row["name"]
+        if row["fits"]:
+            numbers = [f"{row['ms_per_frame']:.1f}", _number(row["ms_per_person"]), str(row["memory_mb"])]
+            mark = "[green]best[/]" if row["best"] else ""
+            table.add_row(name, str(row["batch_size"]), *numbers, f"{row['efficiency']:.0%}", mark)
+        else:
+            table.add_row(name, str(row["batch_size"] or ""), "", "", "", "", escape(one_line(row["why"])))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
 def _text(weights: object) -> str | None:
     return str(weights) if weights else None

@@ -9,17 +9,23 @@ from typing import Any
 import numpy as np
 
 from skelkit.errors import SkelkitError, WeightsError
-from skelkit.experts import Device, build_detector, build_expert, choose_device
+from skelkit.experts import Device, build_detector, build_expert, choose_device, describe
 from skelkit.experts.cards import Card, all_cards, load_card
 from skelkit.experts.weights import ensure_weights, find_weights
+from skelkit.protocols import Detector, PoseExpert
 from skelkit.structures import Detections, FrameBatch
 
 _FRAMES = 4
 
 
 def list_experts(weights: str | None) -> list[dict[str, Any]]:
-    """Every built-in card, and where its weights are."""
-    return [_row(card, weights) for card in all_cards()]
+    """Every built-in card and torchvision's models, and where their weights are.
+
+    Those of MMPose and MMDetection stand in those packages' own indexes.
+    """
+    from skelkit.experts import torchvision_models
+
+    return [_row(card, weights) for card in all_cards()] + torchvision_models.catalogue(weights)
 
 
 def show_expert(name: str, weights: str | None) -> dict[str, Any]:
@@ -40,7 +46,13 @@ def fetch_expert(name: str, progress: Callable[[int, int | None], None] | None =
         ConfigError: unknown expert.
         WeightsError: they are not to be had.
     """
-    found = ensure_weights(load_card(name), progress=progress)
+    family, _, model = name.partition(":")
+    if family == "torchvision":
+        from skelkit.experts import torchvision_models
+
+        found = torchvision_models.fetch(model, progress)
+    else:
+        found = ensure_weights(load_card(name), progress=progress)
     return {"name": name, "path": str(found.path), "sha256": found.sha256, "checked": found.checked}
 
 
@@ -51,10 +63,7 @@ def check_expert(name: str, weights: str | None, device: str) -> dict[str, Any]:
         ``ok``, and ``why`` where it is not; milliseconds per frame; what the network's input is.
     """
     try:
-        card = load_card(name)
-        if find_weights(card, weights) is None:
-            raise WeightsError(f"no weights here; fetch them with `skelkit experts fetch {name}`")
-        milliseconds = _run(name, card.kind, weights, choose_device(device))
+        milliseconds = _run(name, kind_of(name, weights), weights, choose_device(device))
     except SkelkitError as error:
         return {"name": name, "ok": False, "why": error.message, "ms_per_frame": None}
     return {"name": name, "ok": True, "why": "", "ms_per_frame": round(milliseconds, 2)}
@@ -62,24 +71,39 @@ def check_expert(name: str, weights: str | None, device: str) -> dict[str, Any]:
 
 def _run(name: str, kind: str, weights: str | None, device: Device) -> float:
     """Milliseconds per frame, one person per frame for top-down experts, after a warm-up."""
-    noise = np.random.default_rng(0).integers(0, 256, (_FRAMES, 360, 640, 3), dtype=np.uint8)
-    frames = FrameBatch(images=noise, indices=np.arange(_FRAMES), pts_s=np.arange(_FRAMES) / 30)
-    people = Detections(
-        frame_indices=frames.indices,
-        boxes_xyxy=np.tile(np.asarray([200, 40, 400, 340], np.float32), (_FRAMES, 1)),
-        box_scores=np.ones(_FRAMES, np.float32),
-    )
-    run: Callable[[], object]
-    if kind == "detector":
-        detector = build_detector(name, device=device, weights=weights)
-        run = lambda: detector.detect(frames)  # noqa: E731
-    else:
-        expert = build_expert(name, device=device, weights=weights)
-        run = lambda: expert.predict(frames, people)  # noqa: E731
+    _, run = ready(name, kind, weights, device, batch_size=_FRAMES, people=1)
     run()
     begin = time.perf_counter()
     run()
     return 1000 * (time.perf_counter() - begin) / _FRAMES
+
+
+def ready(
+    name: str, kind: str, weights: str | None, device: Device, *, batch_size: int, people: int
+) -> tuple[Detector | PoseExpert, Callable[[], object]]:
+    """An expert, and a call that runs it on a batch of noise with so many people in each frame."""
+    noise = np.random.default_rng(0).integers(0, 256, (batch_size, 360, 640, 3), dtype=np.uint8)
+    frames = FrameBatch(images=noise, indices=np.arange(batch_size), pts_s=np.arange(batch_size) / 30)
+    boxes = Detections(
+        frame_indices=np.repeat(frames.indices, people),
+        boxes_xyxy=np.tile(np.asarray([200, 40, 400, 340], np.float32), (batch_size * people, 1)),
+        box_scores=np.ones(batch_size * people, np.float32),
+    )
+    if kind == "detector":
+        detector = build_detector(name, device=device, weights=weights, batch_size=batch_size)
+        return detector, lambda: detector.detect(frames)
+    expert = build_expert(name, device=device, weights=weights, batch_size=batch_size)
+    return expert, lambda: expert.predict(frames, boxes)
+
+
+def kind_of(name: str, weights: str | None) -> str:
+    """What an expert is; its weights are not to be downloaded for that."""
+    if ":" in name and not name.endswith(".toml"):
+        return str(describe(name, weights)["kind"])
+    card = load_card(name)
+    if find_weights(card, weights) is None:
+        raise WeightsError(f"no weights here; fetch them with `skelkit experts fetch {name}`")
+    return card.kind
 
 
 def _row(card: Card, weights: str | None) -> dict[str, Any]:

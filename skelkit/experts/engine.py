@@ -220,6 +220,10 @@ class Engine:
             )
         return [o[:count] for o in outputs]
 
+    def run_all(self, batches: Sequence[Any]) -> None:
+        """Run batches that are prepared, with as many in flight as `map` has."""
+        list(self._pool.map(self.run, batches))
+
     def _run_bound(self, batch: torch.Tensor) -> list[npt.NDArray[Any]]:
         """Run on a tensor where it lies; outputs are made beside it and copied to the host once."""
         import torch

@@ -1,0 +1,84 @@
+"""The network alone: what an expert ran, run again on the very inputs it had prepared.
+
+How long that takes, against how long the expert takes, says what reading, preprocessing and decoding cost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from skelkit.experts.engine import Engine
+
+
+def bare(expert: Any, run: Callable[[], object]) -> Callable[[], None]:
+    """Watch `run`, in which `expert` predicts, and return what does its networks' part alone.
+
+    Args:
+        expert: An ONNX expert (it has an ``engine``) or one of PyTorch (its ``network`` or ``model``).
+        run: Called once.
+    """
+    engine = getattr(expert, "engine", None)
+    if isinstance(engine, Engine):
+        return _bare_engine(engine, run)
+    return _bare_modules(getattr(expert, "network", None) or expert.model, run)
+
+
+def _bare_engine(engine: Engine, run: Callable[[], object]) -> Callable[[], None]:
+    inputs: list[Any] = []
+    unwatched = engine.run
+
+    def watched(batch: Any) -> Any:
+        inputs.append(batch)
+        return unwatched(batch)
+
+    engine.run = watched  # type: ignore[method-assign]
+    try:
+        run()
+    finally:
+        engine.run = unwatched  # type: ignore[method-assign]
+
+    def again() -> None:
+        engine.run_all(inputs)
+
+    return again
+
+
+def _bare_modules(whole: Any, run: Callable[[], object]) -> Callable[[], None]:
+    """Every outermost module called inside `whole` but for its preprocessing, with its arguments."""
+    import torch
+    from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+    calls: list[tuple[Any, Any, bool, Any]] = []
+    depth = threading.local()
+    passed = {whole, getattr(whole, "transform", None), getattr(whole, "data_preprocessor", None)}
+    place = next(whole.parameters()).device
+
+    def enter(module: Any, arguments: Any) -> None:
+        if module in passed:
+            return
+        depth.value = getattr(depth, "value", 0) + 1
+        if depth.value == 1:
+            lower = torch.is_autocast_enabled(place.type)
+            calls.append((module, arguments, lower, torch.get_autocast_dtype(place.type)))
+
+    def leave(module: Any, arguments: Any, output: Any) -> None:
+        if module not in passed:
+            depth.value -= 1
+
+    with ExitStack() as hooks:
+        for handle in (register_module_forward_pre_hook(enter), register_module_forward_hook(leave)):
+            hooks.callback(handle.remove)
+        run()
+
+    def again() -> None:
+        with torch.inference_mode():
+            for module, arguments, lower, dtype in calls:
+                with torch.autocast(place.type, dtype=dtype, enabled=lower):
+                    module(*arguments)
+        if place.type != "cpu":
+            torch.cuda.synchronize(place)
+
+    return again
