@@ -23,7 +23,7 @@ from pathlib import Path
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """What has not happened by then is taken to hang."""
 RUNNING = {"CONFIGURING", "PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"}
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -291,7 +291,11 @@ def _write_config(folder: Path, nodes: int, cpus: int) -> tuple[Path, tuple[str,
             f"CPUs={cpus} RealMemory=16000 State=UNKNOWN"
             for name, port in zip(names, ports, strict=True)
         ),
-        f"PartitionName=main Nodes={','.join(names)} Default=YES MaxTime=INFINITE DefaultTime=10 State=UP",
+        "PreemptType=preempt/partition_prio",
+        "PreemptMode=REQUEUE",
+        f"PartitionName=main Nodes={','.join(names)} Default=YES DefaultTime=10 State=UP",
+        # What runs there takes the nodes from what runs in main.
+        f"PartitionName=urgent Nodes={','.join(names)} PriorityTier=10 DefaultTime=10 State=UP",
     ]
     config = folder / "slurm.conf"
     config.write_text("\n".join(lines) + "\n")

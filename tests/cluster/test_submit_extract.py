@@ -79,7 +79,7 @@ class Site:
         folder = self.out.with_name("out.h5.slurm")
         return "\n".join(f"{path.name}:\n{path.read_text()}" for path in sorted(folder.glob("*.log")))
 
-    def is_whole(self, joining: str, *, within: float = 240) -> None:
+    def is_whole(self, joining: str, *, within: float = 1200) -> None:
         """Wait until the shares are joined."""
         assert self.slurm.end_of(joining, within=within) == {joining: "COMPLETED"}, self.logs()
         assert "out.h5: valid" in self.logs()
@@ -200,7 +200,7 @@ def test_a_walltime_too_short_for_all(slurm: Slurm, tmp_path: Path, one_expert: 
     site = Site(slurm, tmp_path, one_expert, walltime="00:01:00", notice=20, workers=1)
     site.add(*(f"slow-4-{n:02d}" for n in range(20)))
     array, joining = site.submit(1)
-    site.is_whole(joining, within=280)
+    site.is_whole(joining, within=1200)
     assert int(slurm.job(array)[0]["Restarts"]) >= 1
     site.matches_a_run_here()
 
