@@ -24,8 +24,8 @@ from torch.nn import functional
 from skelkit.models.cpu import trains_on_cpu
 
 TAPS = 9
-PIECE = 1 << 21
-"""Numbers worked on at a time: few enough for the processor's caches, many enough for its arithmetic."""
+PIECE = 1 << 20
+"""Numbers worked on at a time, for each thread: few enough for the caches, many enough for the arithmetic."""
 _WORTH_IT = 16
 """Channels from which the fewer products outweigh the detour."""
 
@@ -231,7 +231,8 @@ def _pieces(plan: _Plan, x: Tensor, y: Tensor, *others: Tensor) -> Iterator[tupl
     tiles, rows = len(plan.outputs), x.shape[1]
     widest = max(x.shape[2], y.shape[2])
     room = len(plan.taps) * tiles * widest
-    wanted = max(PIECE // room, widest // tiles, 1)  # fewer rows than channels would not repay the products
+    least = max(1, widest // tiles)  # fewer rows than channels would not repay the transform of the taps
+    wanted = max(least, PIECE * torch.get_num_threads() // room)
     wanted = -(-rows // -(-rows // wanted))
     spaces = [x.new_empty(len(plan.taps) * tiles * wanted * z.shape[2]) for z in (x, y)]
     for part, out, *rest in zip(*(torch.split(z, wanted, dim=1) for z in (x, y, *others)), strict=True):

@@ -171,7 +171,7 @@ class STLSBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, n, K, C_in) -> (T', n, K, C_out)."""
         y: Tensor = self.norm(self.temporal(self.spatial(x)))
-        return functional.relu(y if self.residual is None else y + self.residual(x))
+        return functional.relu(y) if self.residual is None else functional.relu_(y + self.residual(x))
 
 
 class UNIK(SkeletonModel):

@@ -53,11 +53,13 @@ def test_pieces_do_not_change_a_convolution(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("piece", [1, 5000, 1 << 20])
-@pytest.mark.parametrize(("channels", "heads"), [(2, 3), (16, 1), (16, 4)])
-def test_mixed_is_equation_2(piece: int, channels: int, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("channels", "heads", "width"), [(2, 3, 8), (2, 3, 16), (16, 1, 8), (16, 4, 8)])
+def test_mixed_is_equation_2(
+    piece: int, channels: int, heads: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dependencies, "PIECE", piece)
     torch.manual_seed(0)
-    unit = SLSU(channels, 8, num_joints=5, num_heads=heads, window=1)
+    unit = SLSU(channels, width, num_joints=5, num_heads=heads, window=1)
     for layer in (unit.embed, unit.project):
         torch.nn.init.normal_(layer.weight)
     torch.nn.init.normal_(unit.embed.bias)
