@@ -236,7 +236,9 @@ def _client_class() -> type[Client]:
             f"clusters need Dask, which is not installed ({error}); try: pip install 'skelkit[cluster]'",
             extra="cluster",
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):  # each has a level of its own
+        if name.partition(".")[0] in {"distributed", "dask_jobqueue", "tornado"}:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     # A job whose worker died starts another one by itself, which may take long to load: give it that time
     # before the job is cancelled, and stands in the queue again.
     dask.config.set({"distributed.deploy.lost-worker-timeout": "60s"})

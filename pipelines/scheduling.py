@@ -30,6 +30,8 @@ _STRAGGLES_S = 60.0
 """... if it takes this many seconds at all."""
 _RELEASE_S = 60.0
 """A worker without work for so long is given back."""
+_HOPE_S = 60.0
+"""How long a run waits for another worker where the only one is of no use."""
 _REMEMBERED = 1000
 """Finished tasks that the expectation comes from."""
 
@@ -111,6 +113,7 @@ class Scheduling(Generic[Task]):
     _deaths: Counter[int] = field(init=False, default_factory=Counter)
     _departures: Counter[int] = field(init=False, default_factory=Counter)
     _refusals: Counter[int] = field(init=False, default_factory=Counter)
+    _refusal: tuple[float, SkelkitError] | None = field(init=False, default=None)
     _still_born: int = field(init=False, default=0)
     _rates: deque[float] = field(init=False, default_factory=lambda: deque(maxlen=_REMEMBERED))
     _looked: float = field(init=False, default=0.0)
@@ -237,8 +240,13 @@ class Scheduling(Generic[Task]):
             self._refusals[engaged.number] += 1
             self._waiting.appendleft(engaged.number)
         hopeless = engaged is not None and self._refusals[engaged.number] >= TRIES
-        if hopeless or not (self._engaged or self._idle or self._loading):
+        if hopeless or (self._refusal and self._nobody()):
             raise news.data
+        self._refusal = (self.clock(), news.data)
+
+    def _nobody(self) -> bool:
+        """Whether there is no worker that may be of use."""
+        return not (self._engaged or self._idle or self._loading)
 
     def _bury_the_still_born(self, news: News) -> None:
         self._still_born += 1
@@ -267,6 +275,8 @@ class Scheduling(Generic[Task]):
             idle=len(self._idle),
             loading=len(self._loading),
         )
+        if self._refusal and self._nobody() and now - self._refusal[0] > _HOPE_S:
+            raise self._refusal[1]
         for worker, engaged in self._engaged.items():
             expected = self._expected_s(engaged.number)
             seconds = now - engaged.since

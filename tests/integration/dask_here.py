@@ -60,7 +60,7 @@ class Dask:
         with (self.folder / "dask.log").open("ab") as log:
             process = subprocess.Popen(
                 [*prefix, sys.executable, "-m", module, *arguments],
-                env=environment(),
+                env=environment(PYTHONPATH=str(Path(__file__).parent)),  # of made_jobs
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -130,6 +130,21 @@ def test_a_full_disk_that_all_share_ends_the_run() -> None:
         run(MadeCluster(3, lambda worker, number, times: [(0.1, "failed", full)]), 20)
 
 
+def test_the_first_worker_is_of_no_use_and_the_next_comes_late() -> None:
+    full = OutputError("the disk is full")
+
+    def play(worker: str, number: int, times: int) -> list[tuple[float, str, Any]]:
+        return [(0.1, "failed", full)] if worker == "w0" else [(1, "done", {})]
+
+    cluster = MadeCluster(1, play)
+    cluster.arrive(40)
+    assert len(run(cluster, 4)[0]) == 4
+    cluster = MadeCluster(1, play)
+    with pytest.raises(OutputError, match="full"):
+        run(cluster, 4)
+    assert 60 < cluster.now < 120
+
+
 def test_workers_that_cannot_load() -> None:
     lost = WeightsError("no weights")
     cluster = MadeCluster(
