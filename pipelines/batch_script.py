@@ -73,7 +73,7 @@ def batch_script(
     comment: Sequence[str],
     log: Path,
     body: str,
-    signal: str,
+    signal: str | None,
 ) -> str:
     """The text of a script.
 
@@ -84,7 +84,8 @@ def batch_script(
         comment: What to say at the top.
         log: Where its words go, with Slurm's ``%A`` and ``%a``.
         body: What it does.
-        signal: Whom to tell that the walltime ends: ``B:`` this script, empty the tasks that srun started.
+        signal: Whom to tell that the walltime ends: ``B:`` this script, empty the tasks that srun started,
+            None nobody.
     """
     options = [
         f"--job-name={name}",
@@ -104,7 +105,7 @@ def batch_script(
         f"--mem={-(-profile.memory_bytes * layout.workers_per_node // 2**20)}M",
         *([f"--gres=gpu:{profile.gpus * layout.workers_per_node}"] if layout.gpus and profile.gpus else []),
         "--requeue",
-        f"--signal={signal}USR1@{profile.notice}",
+        *([f"--signal={signal}USR1@{profile.notice}"] if signal is not None else []),
         *profile.options,
     ]
     options = [f'"{option}"' if any(map(str.isspace, option)) else option for option in options]

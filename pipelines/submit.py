@@ -87,7 +87,7 @@ def extraction(
                 ],
                 log=folder / "join-%j.log",
                 body=f"{join} || exit\n{validate}\n",
-                signal="B:",
+                signal=None,
             ),
         ),
     ]
