@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from skelkit._version import __version__
 from skelkit.data.clip import Clip
-from skelkit.data.pose_table import DensePoses, PoseTable, StoredClips, read_clips
+from skelkit.data.pose_table import DensePoses, PoseTables, StoredClips
 from skelkit.data.reader import ShardReader
 from skelkit.errors import ConfigError, ShardError
 from skelkit.structures import Int64, Skeleton, SkeletonSequence
@@ -176,6 +176,7 @@ class DatasetReader:
         self._positions: dict[str, int] | None = None
         self._ends = list(accumulate(shard.clips for shard in self.info.shards))
         self._shards: dict[str, ShardReader] = {}  # the one used last stands last
+        self._tables: PoseTables | None = None
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[type[DatasetReader], tuple[Path]]:
@@ -221,13 +222,19 @@ class DatasetReader:
 
     def read(self, positions: Iterable[int]) -> StoredClips:
         """The poses of some clips as stored: the quick way, for training (`ShardReader.read`)."""
-        tables: dict[int, PoseTable] = {}
-        places = []
-        for number, row in map(self._place, positions):
-            if number not in tables:
-                tables[number] = self.shard(self.info.shards[number].name).table
-            places.append((tables[number], row))
-        return read_clips(places)
+        wanted = np.asarray([self._index(i) for i in positions], np.int64)
+        if self._tables is None or self._process != os.getpid():  # what is open is the parent's
+            clips = [shard.clips for shard in self.info.shards]
+            self._tables = PoseTables(clips, self.skeleton.num_joints, self.dimensions)
+        shards = self._tables.shards(wanted)
+        for number in dict.fromkeys(shards.tolist()):
+            shard = self.shard(self.info.shards[number].name)
+            if number not in self._tables:
+                self._tables.put(number, shard.table())
+        found = self._tables.read(wanted, shards)
+        if len(self._tables) > len(self._shards):
+            self._tables.keep([n for n, shard in enumerate(self.info.shards) if shard.name in self._shards])
+        return found
 
     def read_dense(
         self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
@@ -290,6 +297,7 @@ class DatasetReader:
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
+        self._tables = None
 
     def __enter__(self) -> Self:
         return self
@@ -298,16 +306,15 @@ class DatasetReader:
         self.close()
 
     def _locate(self, index: int) -> tuple[ShardReader, int]:
-        number, row = self._place(index)
-        return self.shard(self.info.shards[number].name), row
+        i = self._index(index)
+        number = bisect_right(self._ends, i)
+        shard = self.info.shards[number]
+        return self.shard(shard.name), i - self._ends[number] + shard.clips
 
-    def _place(self, index: int) -> tuple[int, int]:
-        """The number of a clip's shard, and the clip's in it."""
+    def _index(self, index: int) -> int:
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self.folder}: expected the number of one of {len(self)} clips, got {index}")
-        i = index % len(self)
-        number = bisect_right(self._ends, i)
-        return number, i - self._ends[number] + self.info.shards[number].clips
+        return index % len(self)
 
     def _read(self, name: str) -> npt.NDArray[Any]:
         import pyarrow as pa

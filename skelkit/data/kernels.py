@@ -51,6 +51,41 @@ def _compiled(arguments: str | None) -> Callable[[Any], Any]:
     return compile_
 
 
+_types: Any = numba.types
+_intp, _uintp = _types.intp, _types.uintp
+_pread = _types.ExternalFunction("pread", _intp(_types.int32, _uintp, _uintp, _types.int64))
+"""Of the C library: ssize_t pread(int fd, void *to, size_t size, off_t offset)."""
+
+
+@_compiled("i8[::1],i8[:,::1],i8[:,::1],u1[::1],i8[:,::1],i8[::1]")
+def fetch(fds, records, reads, block, clips, failed):
+    """Read clips into `block`, and `clips` as `CLIP` says.
+
+    Args:
+        fds: (B,) open files.
+        records: (B, 9) as `skelkit.data.pose_table.PoseTable.clips`.
+        reads: (reads, 2) offset and size.
+        block: As many bytes as all reads of the records have.
+        clips: (B, 7).
+        failed: (2,) the clip and the read that did not work are written here.
+    """
+    at = 0
+    for b in range(len(records)):
+        clips[b, BEGIN], clips[b, END], clips[b, START] = records[b, 0], records[b, 1], at
+        for i in range(4):
+            clips[b, 3 + i] = records[b, 5 + i]
+        for r in range(records[b, 2], records[b, 3]):
+            done = 0
+            while done < reads[r, 1]:
+                to, left = block.ctypes.data + at + done, reads[r, 1] - done
+                got = _pread(np.int32(fds[b]), _uintp(to), _uintp(left), reads[r, 0] + done)
+                if got <= 0:
+                    failed[0], failed[1] = b, r
+                    return
+                done += got
+            at += done
+
+
 @_compiled(None)
 def _level(block, at):
     """int16 at any byte, odd ones too: where columns begin is up to HDF5. It becomes a single load."""

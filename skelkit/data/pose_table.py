@@ -7,7 +7,7 @@ whole shard and kept as runs of rows that follow each other, a few numbers per p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,7 +42,7 @@ class StoredClips:
     clips: Int64
     """(B, 7), see `skelkit.data.kernels.CLIP`."""
     runs: Int64
-    """(R, 5) of all clips, see `skelkit.data.kernels.RUN`."""
+    """(R, 5) see `skelkit.data.kernels.RUN`; of more clips than these, perhaps."""
     grid: Float32
     """(B, C + 1) origin and step of the coordinates."""
     num_joints: int
@@ -294,42 +294,86 @@ class PoseTable:
         )
 
 
-def read_clips(places: Sequence[tuple[PoseTable, int]]) -> StoredClips:
-    """The poses of some clips, of whichever shards.
+class PoseTables:
+    """Where the poses of every clip of several shards lie, one shard after the other.
 
     Args:
-        places: At least one: the shard and the clip's number in it.
-
-    Raises:
-        ConfigError: no clip.
-        ShardError: they cannot be read.
+        clips: How many each shard has.
+        num_joints: K.
+        dimensions: C.
     """
-    if not places:
-        raise ConfigError("expected at least one clip to read, got none")
-    records, runs, grid = [], [], []
-    for table, clip in places:
-        record = table.clips[clip].tolist()
-        records.append(record)
-        runs.append(table.runs[record[0] : record[1]])
-        grid.append(table.grid[clip])
-    block = np.empty(sum([record[4] for record in records]), np.uint8)
-    view, at, count = block.data, 0, 0
-    for (table, _), record in zip(places, records, strict=True):
-        begin, end, first, last, *_ = record
-        record[:5] = count, count + end - begin, at
-        count += end - begin
-        for offset, size in table.reads[first:last].tolist():
-            try:
-                got = os.preadv(table.fd, [view[at : at + size]], offset)
-            except OSError as error:
-                raise damaged(table.path, str(error)) from error
-            if got != size:
-                raise damaged(table.path, f"the file ends before byte {offset + size}")
-            at += size
-    return StoredClips(
-        block=block,
-        clips=np.array(records),
-        runs=np.concatenate(runs),
-        grid=np.concatenate(grid).reshape(len(places), -1),
-        num_joints=places[0][0].num_joints,
-    )
+
+    def __init__(self, clips: Sequence[int], num_joints: int, dimensions: int) -> None:
+        self._ends = np.cumsum(clips)
+        self._num_joints = num_joints
+        self._open: dict[int, PoseTable] = {}
+        self._fds = np.full(len(clips), -1)
+        self._known = np.zeros(len(clips), bool)
+        self._clips = np.zeros((sum(clips), 9), np.int64)
+        self._grid = np.zeros((sum(clips), dimensions + 1), np.float32)
+        self._runs = np.zeros((0, 5), np.int64)
+        self._reads = np.zeros((0, 2), np.int64)
+
+    def shards(self, positions: Int64) -> Int64:
+        """(n,) the shards that these clips lie in."""
+        return np.searchsorted(self._ends, positions, side="right")
+
+    def __contains__(self, shard: int) -> bool:
+        """Whether this shard is open."""
+        return shard in self._open
+
+    def __len__(self) -> int:
+        """How many shards are open."""
+        return len(self._open)
+
+    def keep(self, shards: Container[int]) -> None:
+        """Let go of the files of other shards."""
+        for shard in [shard for shard in self._open if shard not in shards]:
+            self._fds[shard] = -1
+            del self._open[shard]
+
+    def put(self, shard: int, table: PoseTable) -> None:
+        """A shard that is open from now on.
+
+        Raises:
+            ShardError: it has other clips than it should.
+        """
+        end = int(self._ends[shard])
+        here = slice(int(self._ends[shard - 1]) if shard else 0, end)
+        self._open[shard], self._fds[shard] = table, table.fd
+        if self._known[shard]:
+            return
+        wanted = (here.stop - here.start, self._grid.shape[1], self._num_joints)
+        if (len(table.clips), table.grid.shape[1], table.num_joints) != wanted:
+            raise damaged(table.path, "it has other clips or joints than the dataset says")
+        moved = [len(self._runs)] * 2 + [len(self._reads)] * 2 + [0] * 5
+        self._clips[here], self._grid[here] = table.clips + np.asarray(moved), table.grid
+        self._runs = np.concatenate([self._runs, table.runs])
+        self._reads = np.concatenate([self._reads, table.reads])
+        self._known[shard] = True
+
+    def read(self, positions: Int64, shards: Int64) -> StoredClips:
+        """The poses of some clips, of shards that are open.
+
+        Raises:
+            ConfigError: no clip.
+            ShardError: they cannot be read.
+        """
+        from skelkit.data import kernels
+
+        if not len(positions):
+            raise ConfigError("expected at least one clip to read, got none")
+        records = self._clips[positions]
+        block = np.empty(int(records[:, 4].sum()), np.uint8)
+        clips, failed = np.empty((len(records), 7), np.int64), np.full(2, -1)
+        kernels.fetch(self._fds[shards], records, self._reads, block, clips, failed)
+        if failed[0] >= 0:
+            shard, (offset, size) = int(shards[failed[0]]), self._reads[failed[1]].tolist()
+            raise damaged(self._open[shard].path, f"no {size} bytes could be read from byte {offset}")
+        return StoredClips(
+            block=block,
+            clips=clips,
+            runs=self._runs,
+            grid=self._grid[positions],
+            num_joints=self._num_joints,
+        )

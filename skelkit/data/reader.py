@@ -30,7 +30,7 @@ from skelkit.data.layout import (
     expert_group,
     extent_path,
 )
-from skelkit.data.pose_table import DensePoses, PoseTable, StoredClips, read_clips
+from skelkit.data.pose_table import DensePoses, PoseTable, PoseTables, StoredClips
 from skelkit.data.rows import Int32, Record, Rows, decode
 from skelkit.errors import ConfigError, ShardError
 from skelkit.registry import unknown
@@ -180,7 +180,8 @@ class ShardReader:
         Raises:
             ConfigError: no clip.
         """
-        return read_clips([(self.table, self._position(i)) for i in positions])
+        wanted = np.asarray([self._position(i) for i in positions], np.int64)
+        return self._tables.read(wanted, np.zeros_like(wanted))
 
     def read_dense(
         self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
@@ -189,6 +190,11 @@ class ShardReader:
         return self.read(positions).dense(people, frames)
 
     @cached_property
+    def _tables(self) -> PoseTables:
+        tables = PoseTables([len(self)], self.skeleton.num_joints, self.dimensions)
+        tables.put(0, self.table())
+        return tables
+
     def table(self) -> PoseTable:
         """Where the poses of every clip lie."""
         for table, first, count in (
@@ -267,7 +273,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Let go of the file."""
-        self.__dict__.pop("table", None)
+        self.__dict__.pop("_tables", None)  # whose file is closed
         self._h5.close()
 
     def __enter__(self) -> Self:

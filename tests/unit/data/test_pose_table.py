@@ -194,7 +194,9 @@ def test_a_dataset_keeps_few_shards_open(folder: Path, monkeypatch: pytest.Monke
         for index in np.random.default_rng(0).permutation(len(reader)).tolist():
             assert_equal(reader.read_dense([index]), reader[index])
             assert reader.clip(index).video_id == reader.column("video_id")[index]
+        everything = reader.read_dense(range(len(reader)))  # of more shards than are kept
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+        assert_equal(everything, *reader)
 
 
 def poses_of(reader: DatasetReader, answers: Any) -> None:
