@@ -1,8 +1,8 @@
 """Actions told apart: JHMDB by every network that comes with skelkit, and what pre-training on others brings.
 
 JHMDB split 1 of the pack (14 classes, 433 clips to learn from, 176 to test on, ground-truth joints). Every
-network is trained by its preset with several seeds; "joint + bone" is the mean of UNIK's two streams'
-probabilities for the same seed. Each training has one thread; --workers of them run side by side.
+network is trained by its preset with several seeds; UNIK's streams are fused seed by seed, by the mean of
+their probabilities. Each training has one thread; --workers of them run side by side.
 
 Pre-training (--transfer): UNIK learns every second class of the train split, then the other classes with
 few labels: from scratch; with all weights learning on; with the classifier alone learning, on the
@@ -37,7 +37,7 @@ from skelkit.pipelines.results import Result, read_scores
 from skelkit.pipelines.train import train
 
 UNIK = "unik-jhmdb"
-STREAMS = ("joint", "bone")
+STREAMS = ("joint", "bone", "joint_motion")
 NETWORKS = {"ST-GCN": "stgcn-jhmdb", "2s-AGCN (joint)": "agcn-jhmdb", "MS-G3D (joint)": "msg3d-jhmdb"}
 SHARES = (0.05, 0.1, 0.25, 1.0)
 """Of the labels of the other classes."""
@@ -70,23 +70,22 @@ def seeds(count: int) -> Sequence[int]:
 
 
 def networks(data: Path, out: Path, count: int) -> list[Run]:
-    """UNIK's two streams and every other network, seed by seed."""
-    runs = []
-    for seed in seeds(count):
-        for stream in STREAMS:
-            runs.append(Run(recipe=UNIK, data=data, folder=out / f"unik-{stream}-{seed}",
-                            settings=(f"training.seed={seed}", f"data.stream={stream}")))  # fmt: skip
-        for preset in NETWORKS.values():
-            folder = out / f"{preset}-{seed}"
-            runs.append(Run(recipe=preset, data=data, folder=folder, settings=(f"training.seed={seed}",)))
-    return runs
+    """UNIK's streams, then every other network."""
+    recipes = {f"unik-{s}": (UNIK, (f"data.stream={s}",)) for s in STREAMS}
+    recipes |= {preset: (preset, ()) for preset in NETWORKS.values()}
+    return [
+        Run(recipe=recipe, data=data, folder=out / f"{name}-{n}", settings=(f"training.seed={n}", *more))
+        for name, (recipe, more) in recipes.items() for n in seeds(count)
+    ]  # fmt: skip
 
 
 def network_table(out: Path, count: int) -> Table:
     table = Table("network", "top-1 %", "spread", "mean per class %", "parameters", title="JHMDB, split 1")
     rows = {f"UNIK, {s}": [Result.of(read_scores(out / f"unik-{s}-{n}", "test")) for n in seeds(count)]
             for s in STREAMS}  # fmt: skip
-    rows["UNIK, joint + bone"] = [fuse([out / f"unik-{s}-{n}" for s in STREAMS]).fused for n in seeds(count)]
+    for streams in (STREAMS[:2], STREAMS):
+        fused = [fuse([out / f"unik-{s}-{n}" for s in streams]).fused for n in seeds(count)]
+        rows[f"UNIK, {' + '.join(streams)}"] = fused
     for name, preset in NETWORKS.items():
         rows[name] = [Result.of(read_scores(out / f"{preset}-{n}", "test")) for n in seeds(count)]
     size = {name: parameters(out / f"{preset}-0") for name, preset in NETWORKS.items()}
