@@ -27,6 +27,7 @@ HEAVY = {
     "pandas",
     "scipy",
     "matplotlib",
+    "numba",
 }
 
 
