@@ -124,7 +124,7 @@ def _of_jobs(keywords: dict[str, Any]) -> dict[str, Any]:
 
 
 def _slurm(profile: SiteProfile) -> dict[str, Any]:
-    gpus = [f"--gpus={profile.gpus}"] if profile.gpus else []
+    gpus = [f"--gres=gpu:{profile.gpus}"] if profile.gpus else []
     return _queue(profile) | _account(profile) | {"job_extra_directives": [*gpus, *profile.options]}
 
 

@@ -42,7 +42,7 @@ def profile(kind: str, **more: Any) -> SiteProfile:
                 "#SBATCH --cpus-per-task=6",
                 "#SBATCH --mem=20G",
                 "#SBATCH -t 1-02:00:00",
-                "#SBATCH --gpus=1",
+                "#SBATCH --gres=gpu:1",
             ],
         ),
         (
@@ -54,7 +54,7 @@ def profile(kind: str, **more: Any) -> SiteProfile:
                 "26:00:00",
             ],
         ),
-        ("lsf", ["#BSUB -q long", "#BSUB -P poses", "#BSUB -n 6", "#BSUB -W 26:00", "#BSUB -gpu num=1"]),
+        ("lsf", ["#BSUB -q long", '#BSUB -P "poses"', "#BSUB -n 6", "#BSUB -W 26:00", "#BSUB -gpu num=1"]),
         ("sge", ["#$ -q long", "#$ -P poses", "#$ -l h_rt=26:00:00", "#$ -l gpu=1"]),
         ("htcondor", ["request_gpus = 1", "accounting_group = poses", "+MaxRuntime = 93600"]),
     ],
