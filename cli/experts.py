@@ -112,8 +112,9 @@ def bench(
 ) -> None:
     """Measure experts at several batch sizes, and say which size to use.
 
-    Frames are noise of 640 x 360 pixels. Memory is the GPU's, or the process's on a CPU. "net" is the share
-    of the time that the bare network takes; the rest is preprocessing, copying and decoding.
+    Frames are noise of 640 x 360 pixels. MB: memory of the GPU, or of the
+    process on a CPU. net: the share of the time that the bare network takes;
+    the rest is preprocessing, copying and decoding.
     """
     from skelkit.errors import ConfigError
     from skelkit.pipelines.bench import BenchSettings

@@ -29,11 +29,18 @@ def list_experts(weights: str | None) -> list[dict[str, Any]]:
 
 
 def show_expert(name: str, weights: str | None) -> dict[str, Any]:
-    """Everything a card says.
+    """Everything a card says, or what is known of another family's expert.
 
     Raises:
         ConfigError: unknown expert.
     """
+    family, _, model = name.partition(":")
+    if family == "torchvision":
+        from skelkit.experts import torchvision_models
+
+        return torchvision_models.show(model, weights)
+    if model and not name.endswith(".toml"):
+        return describe(name, weights)
     card = load_card(name)
     joints = {} if card.joints is None else {"joint_names": list(card.skeleton.joints)}
     return card.model_dump(mode="json") | joints | {"weights_path": _row(card, weights)["weights"]}
@@ -97,13 +104,15 @@ def ready(
 
 
 def kind_of(name: str, weights: str | None) -> str:
-    """What an expert is; its weights are not to be downloaded for that."""
-    if ":" in name and not name.endswith(".toml"):
-        return str(describe(name, weights)["kind"])
-    card = load_card(name)
-    if find_weights(card, weights) is None:
+    """What an expert is.
+
+    Raises:
+        WeightsError: its weights are not here; they are not downloaded for that.
+    """
+    said = show_expert(name, weights)
+    if not said.get("here", said.get("weights_path", True)):
         raise WeightsError(f"no weights here; fetch them with `skelkit experts fetch {name}`")
-    return card.kind
+    return str(said["kind"])
 
 
 def _row(card: Card, weights: str | None) -> dict[str, Any]:

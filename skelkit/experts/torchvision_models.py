@@ -165,6 +165,23 @@ def catalogue(weights: str | os.PathLike[str] | None) -> list[dict[str, Any]]:
     return rows
 
 
+def show(name: str, weights: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """What a model is and where its weights are, without fetching them; ``here``: whether it can be built."""
+    request = parse(name)
+    said: dict[str, Any] = {"name": request.name, "kind": _kind(request.model), "here": True}
+    if request.random is not None or request.file is not None:
+        return said | {"weights_path": os.fspath(request.file or "")}
+    entry = published(request)
+    found = find_weights(entry, weights)
+    return said | {
+        "here": found is not None,
+        "weights": _member(request).name,
+        "weights_path": str(found.path) if found else "",
+        "file": entry.weights.file,
+        "urls": list(entry.weights.urls),
+    }
+
+
 def fetch(name: str, progress: Any = None) -> WeightsFile:
     """Download a model's weights into the cache, unless they are on this machine already."""
     return ensure_weights(published(parse(name)), progress=progress)
@@ -224,6 +241,7 @@ def load(request: Request, weights: str | os.PathLike[str] | None = None, **opti
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(request.random)
             network: nn.Module = get_model(request.model, weights=None, weights_backbone=None, **options)
+            _settle(network)
     else:
         member = _member(request)
         path = request.file or ensure_weights(published(request), weights).path
@@ -231,6 +249,25 @@ def load(request: Request, weights: str | os.PathLike[str] | None = None, **opti
             network = get_model(request.model, weights=member, progress=False, **options)
     network.transform = BatchTransform.of(network.transform)
     return network.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _settle(network: Any) -> None:
+    """Let a random network's batch norms see clouds, so that its outputs vary as a trained one's do.
+
+    Left as they begin, they let the signal fade from layer to layer, and every box would be the same.
+    """
+    norms = [m for m in network.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [n.momentum for n in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over what it sees
+        norm.train()
+    clouds = functional.interpolate(torch.randn(2, 3, 8, 8), (128, 128), mode="bilinear")
+    network.backbone(clouds)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 class BatchTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -418,7 +455,7 @@ def _instead_of_download(member: Any, path: Path) -> Iterator[None]:
     kind.get_state_dict = lambda *_, **__: _state(path)
     try:
         yield
-    except (RuntimeError, AttributeError) as error:  # of load_state_dict
+    except (RuntimeError, AttributeError, TypeError) as error:  # of load_state_dict
         raise WeightsError(
             f"expected {kind.__name__} in {path}, they do not fit: {str(error).splitlines()[0]}",
             path=path,

@@ -54,13 +54,15 @@ def pair(name: str) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The network as we load it and as the library builds it, with the same random weights."""
     request = torchvision_models.parse(f"{name}@random=3")
     ours = torchvision_models.load(request, **small(name))
-    torch.manual_seed(3)
     theirs = get_model(name, weights=None, weights_backbone=None, **small(name)).eval()
+    theirs.load_state_dict(ours.state_dict())
     for network in (ours, theirs):  # random ones are sure of nothing
         (network.roi_heads if "rcnn" in name else network).score_thresh = 0.002
+        if "fcos" in name:  # people are among the last
+            network.detections_per_img = network.topk_candidates = 3000
         if "rcnn" in name:  # and their heads take seconds for a hundred people
             network.rpn._post_nms_top_n = {"training": 60, "testing": 60}
-            network.roi_heads.detections_per_img = 6
+            network.roi_heads.detections_per_img = 6 if "keypoint" in name else 600
     return ours, theirs
 
 
