@@ -154,40 +154,6 @@ def decode(block, clips, runs, grid, chosen, keypoints, visible, scores):
             score[i, end * joints :] = 0
 
 
-@_compiled(f"{_CLIPS},i8[:,::1],i8[:,::1],f4[:,:,:,:,::1],b1[:,:,:,::1]")
-def decode_frames(block, clips, runs, grid, chosen, frames, keypoints, visible):
-    """As `decode`, of the time steps `frames`, (B, L), in their order; without scores."""
-    count, people, steps, joints, dimensions = keypoints.shape
-    for b in range(count):
-        for m in range(people):
-            low = clips[b, BEGIN]
-            while low < clips[b, END] and runs[low, PERSON] != chosen[b, m]:
-                low += 1
-            high = low
-            while high < clips[b, END] and runs[high, PERSON] == chosen[b, m]:
-                high += 1
-            r = low
-            for i in range(steps):
-                t = frames[b, i]
-                while r > low and t < runs[r, STEP]:
-                    r -= 1
-                while r + 1 < high and t >= runs[r + 1, STEP]:  # mostly: frames ascend
-                    r += 1
-                if r == high or not 0 <= t - runs[r, STEP] < runs[r, ROWS]:
-                    for k in range(joints):
-                        visible[b, m, i, k] = False
-                        for c in range(dimensions):
-                            keypoints[b, m, i, k, c] = 0
-                    continue
-                row = runs[r, KEYPOINTS] + clips[b, START] + (t - runs[r, STEP]) * 2 * joints * dimensions
-                for k in range(joints):
-                    at = row + 2 * k * dimensions
-                    visible[b, m, i, k] = seen = _level(block, at) != MISSING
-                    for c in range(dimensions):
-                        value = np.float32(_level(block, at + 2 * c)) * grid[b, dimensions] + grid[b, c]
-                        keypoints[b, m, i, k, c] = value if seen else np.float32(0)
-
-
 @_compiled(None)
 def _total_score(block, base, runs, joints):
     total = 0
@@ -247,44 +213,3 @@ def choose(block, clips, runs, grid, rule, joints, chosen):
             chosen[b, i] = best
             if best >= 0:
                 value[best] = -1  # taken
-
-
-@_compiled(None)
-def _first_pose(block, base, runs, chosen, joints, dimensions, parts):
-    """Where the first pose with all `parts` is, else the first with any joint, else -1; whether it has."""
-    width = 2 * joints * dimensions
-    other = -1
-    for person in chosen:
-        for r in range(len(runs)):
-            if runs[r, PERSON] != person:
-                continue
-            at = runs[r, KEYPOINTS] + base
-            for pose in range(at, at + runs[r, ROWS] * width, width):
-                has = True
-                for k in parts:
-                    has &= _level(block, pose + 2 * k * dimensions) != MISSING
-                if has:
-                    return pose, True
-                for k in range(joints if other < 0 else 0):
-                    if _level(block, pose + 2 * k * dimensions) != MISSING:
-                        other = pose
-    return other, False
-
-
-@_compiled(f"{_CLIPS},i8[:,::1],i8,i8[::1],f4[::1],f4[:,::1]")
-def centres(block, clips, runs, grid, chosen, joints, parts, shares, centre):
-    """`skelkit.data.transforms.centre_of` the chosen people into `centre`, (B, C): a joint by its parts."""
-    dimensions = centre.shape[1]
-    for b in range(len(centre)):
-        mine = runs[clips[b, BEGIN] : clips[b, END]]
-        pose, has = _first_pose(block, clips[b, START], mine, chosen[b], joints, dimensions, parts)
-        count = 0
-        for i in range(0 if pose < 0 else parts.size if has else joints):
-            count += _level(block, pose + 2 * dimensions * (parts[i] if has else i)) != MISSING
-        for c in range(dimensions):
-            centre[b, c] = 0
-            for i in range(parts.size if has else joints):
-                at = pose + 2 * dimensions * (parts[i] if has else i)
-                if count and _level(block, at) != MISSING:
-                    value = np.float32(_level(block, at + 2 * c)) * grid[b, dimensions] + grid[b, c]
-                    centre[b, c] += value * (shares[i] if has else np.float32(1) / np.float32(count))
