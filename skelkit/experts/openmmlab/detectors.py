@@ -8,13 +8,16 @@ import numpy as np
 import torch
 
 from skelkit.errors import ConfigError
+from skelkit.experts.batches import Batches
+from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import networks
 from skelkit.experts.openmmlab.naming import parse
 from skelkit.experts.openmmlab.networks import Plan, Weights
 from skelkit.experts.openmmlab.pictures import Frames, Normalise, Resized
+from skelkit.experts.weights import Progress, WeightsFile
 from skelkit.protocols import Detector
-from skelkit.structures import Detections, FrameBatch
+from skelkit.structures import Detections, Float32, FrameBatch
 
 _CPU_FRAMES = 1
 """Frames per run on the CPU."""
@@ -39,6 +42,16 @@ def build(name: str, weights: Weights, device: Device, batch_size: int) -> Detec
     return MMDetDetector(_plan(name), weights, device, _CPU_FRAMES if device.kind == "cpu" else batch_size)
 
 
+def catalogue(weights: Weights) -> list[dict[str, Any]]:
+    """The models of the installed index whose weights are here, as `skelkit experts list` shows them."""
+    return networks.catalogue("mmdet", weights)
+
+
+def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
+    """Download a model's weights into the cache, unless they are on this machine already."""
+    return networks.fetch("mmdet", name, progress)
+
+
 def _plan(name: str) -> Plan:
     request = parse(name)
     if request.flip:
@@ -51,13 +64,12 @@ class MMDetDetector:
 
     def __init__(self, plan: Plan, weights: Weights, device: Device, chunk: int) -> None:
         self.name = plan.name
-        self.chunk = chunk
-        self.device = networks.torch_device(device)
+        self.batches = Batches(plan.name, chunk)
+        self.device = torch_device(device)
         self.model, meta = networks.build(plan, weights, device)
         roi_head = getattr(self.model, "roi_head", None)
         if getattr(roi_head, "mask_head", None) is not None:
             roi_head.mask_head = None  # type: ignore[union-attr]  # boxes do not depend on masks
-        self.autocast = plan.request.autocast
         self.normalise = Normalise.of(plan.config.model.get("data_preprocessor") or {})
         self.resized = Resized.of(plan.config.test_dataloader.dataset.pipeline)
         self.person = _person(plan, meta)
@@ -65,37 +77,37 @@ class MMDetDetector:
     @torch.inference_mode()
     def detect(self, frames: FrameBatch) -> Detections:
         """Person boxes of all frames, as sure as the config's test settings ask for."""
-        boxes, scores, count = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)], []
-        for start in range(0, len(frames), self.chunk):
-            for found in self._run(frames.images[start : start + self.chunk]):
-                people = found.labels == self.person
-                boxes.append(found.bboxes[people].float().cpu().numpy())
-                scores.append(found.scores[people].float().cpu().numpy())
-                count.append(len(scores[-1]))
+
+        def work(part: slice) -> list[Float32]:
+            return self._run(Frames(frames.images, self.device, part))
+
+        per_frame = [people for some in self.batches.map(len(frames), work) for people in some]
+        found = np.concatenate([np.empty((0, 5), np.float32), *per_frame])
         return Detections(
-            frame_indices=np.repeat(frames.indices, count),
-            boxes_xyxy=np.concatenate(boxes),
-            box_scores=np.clip(np.concatenate(scores), 0, 1),
+            frame_indices=np.repeat(frames.indices, [len(people) for people in per_frame]),
+            boxes_xyxy=found[:, :4],
+            box_scores=np.clip(found[:, 4], 0, 1),
         )
 
-    def _run(self, images: Any) -> list[Any]:
-        """What the network finds in each frame, in frame pixels."""
+    def _run(self, frames: Frames) -> list[Float32]:
+        """(P, 5) boxes in frame pixels and scores of the people in each frame."""
         from mmdet.structures import DetDataSample
 
-        pictures, factor = self.resized.lay(Frames(images, self.device))
+        pictures, factor = self.resized.lay(frames)
         inputs = self.normalise(pictures)
         shape = tuple(pictures.shape[-2:])
         known = {
-            "ori_shape": images.shape[1:3],
+            "ori_shape": (frames.height, frames.width),
             "img_shape": shape,
             "scale_factor": factor,
             "pad_shape": tuple(inputs.shape[-2:]),
             "batch_input_shape": tuple(inputs.shape[-2:]),
         }
-        samples = [DetDataSample(metainfo=known) for _ in range(len(images))]
-        kind = getattr(torch, self.autocast) if self.autocast else None
-        with torch.autocast(self.device.type, dtype=kind, enabled=kind is not None):
-            return [s.pred_instances for s in self.model.predict(inputs, samples, rescale=True)]
+        samples = [DetDataSample(metainfo=known) for _ in range(len(inputs))]
+        results = [s.pred_instances for s in self.model.predict(inputs, samples, rescale=True)]
+        # one copy from the device for the whole batch
+        rows = [torch.cat([r.bboxes, r.scores[:, None]], dim=1)[r.labels == self.person] for r in results]
+        return np.split(torch.cat(rows).float().cpu().numpy(), np.cumsum([len(r) for r in rows])[:-1])
 
 
 def _person(plan: Plan, meta: Any) -> int:

@@ -39,15 +39,24 @@ def package_folder(package: str) -> Path:
     return Path(spec.origin).parent
 
 
+def require() -> None:
+    """See that all packages are there, without importing one.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    for package in ("mmengine", "mmcv", "mmdet", "mmpose"):
+        package_folder(package)
+
+
 @cache
 def prepare() -> None:
-    """Make OpenMMLab's packages importable together, and register what they define.
+    """Make OpenMMLab's packages importable together, and register what they define; takes seconds.
 
     Raises:
         MissingExtraError: a package is missing or of a version that does not work; what to type is said.
     """
-    for package in ("mmengine", "mmcv", "mmdet", "mmpose"):
-        package_folder(package)
+    require()
     from skelkit.experts.openmmlab import operators  # torch: not where only names are asked for
 
     if "xtcocotools" not in sys.modules:

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from skelkit.errors import ConfigError, ExpertError, MissingExtraError
+from skelkit.errors import ConfigError, ExpertError, MissingExtraError, WeightsError
+from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import checkpoints
-from skelkit.experts.openmmlab.environment import prepare
-from skelkit.experts.openmmlab.index import Entry, resolve
-from skelkit.experts.openmmlab.naming import Request
+from skelkit.experts.openmmlab.environment import prepare, require
+from skelkit.experts.openmmlab.index import Entry, entries, resolve
+from skelkit.experts.openmmlab.naming import Request, parse
 from skelkit.experts.openmmlab.pictures import Normalise
-from skelkit.experts.weights import WeightsFile
+from skelkit.experts.weights import Progress, WeightsFile, find_weights
 
 Weights = str | os.PathLike[str] | None
 _CODE_FAILS = (
@@ -77,14 +78,14 @@ class Plan:
     def describe(self, kind: str, explicit: Weights) -> dict[str, Any]:
         """What shapes its results, ready for JSON."""
         found = self.weights(explicit)
-        text = self.config.model.to_dict() if hasattr(self.config.model, "to_dict") else self.config.model
+        shaping = {"model": self.config.model, "pipeline": self.config.test_dataloader.dataset.pipeline}
         return {
             "name": self.name,
             "kind": kind,
             "weights": "random" if found is None else "given" if self.request.checkpoint else "published",
             "weights_sha256": None if found is None else found.sha256,
             "random_seed": self.request.random,
-            "config_sha256": hashlib.sha256(repr(_plain(text)).encode()).hexdigest(),
+            "config_sha256": hashlib.sha256(repr(_plain(shaping)).encode()).hexdigest(),
             "flip_test": self.request.flip,
             "autocast": self.request.autocast,
         }
@@ -104,8 +105,8 @@ def plan(package: str, request: Request) -> Plan:
 
 @cache
 def _config(path: Path) -> Any:
-    prepare()
-    from mmengine import Config
+    require()
+    from mmengine.config import Config
 
     if not path.is_file():
         raise ConfigError(f"expected a config of OpenMMLab at {path}, found no such file", path=path)
@@ -125,6 +126,39 @@ def _config(path: Path) -> Any:
     return config
 
 
+def catalogue(package: str, explicit: Weights) -> list[dict[str, Any]]:
+    """Rows for the models whose weights are on this machine; the index alone has hundreds."""
+    try:
+        every = [e for e in entries(package) if e.url]
+    except MissingExtraError:
+        return []
+    rows = []
+    for entry in every:
+        try:
+            found = find_weights(checkpoints.Published.of(package, entry), explicit)
+            where = str(found.path) if found else ""
+        except WeightsError as error:
+            where = error.message
+        if where:
+            rows.append(
+                {
+                    "name": f"{package}:{entry.name}",
+                    "kind": "detector" if package == "mmdet" else "pose",
+                    "joints": "",
+                    "verified": False,
+                    "weights": where,
+                    "downloadable": True,
+                    "summary": f"by {package}'s own code",
+                }
+            )
+    return rows
+
+
+def fetch(package: str, name: str, progress: Progress | None) -> WeightsFile:
+    """Download what is published for a model, unless it is on this machine already."""
+    return checkpoints.published(package, resolve(package, parse(name).model), None, progress)
+
+
 def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, dict[str, Any]]:
     """The network on its device, ready to predict, and the meta information of its checkpoint ({} if none).
 
@@ -133,6 +167,7 @@ def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, di
         WeightsError: its weights are not to be had or another network's.
     """
     weights = found.weights(explicit)
+    prepare()
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS, DefaultScope
 
@@ -159,15 +194,27 @@ def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, di
         content = checkpoints.read(weights.path, trust_pickle=found.request.trust_pickle)
         checkpoints.load_into(model, content, weights.path)
         meta = content.get("meta") or {}
-    if device.kind == "cpu":
-        torch.set_num_threads(device.threads)
-    model.eval().requires_grad_(False).to(torch_device(device))
+    place = torch_device(device)
+    model.eval().requires_grad_(False).to(place)
+    if found.request.autocast:
+        _lower_precision(model, place, getattr(torch, found.request.autocast))
     return model, meta
 
 
-def torch_device(device: Device) -> torch.device:
-    """The same place, as torch names it."""
-    return torch.device("cpu") if device.kind == "cpu" else torch.device("cuda", device.index)
+def _lower_precision(model: nn.Module, place: torch.device, precision: torch.dtype) -> None:
+    """Autocast for all of a network but its head, which decodes and sorts in single precision."""
+    in_full = model.extract_feat
+
+    def extract_feat(inputs: Tensor) -> Any:
+        with torch.autocast(place.type, dtype=precision):
+            features = in_full(inputs)
+        return _single(features)
+
+    model.extract_feat = extract_feat
+
+
+def _single(features: Any) -> Any:
+    return features.float() if isinstance(features, Tensor) else type(features)(_single(f) for f in features)
 
 
 @torch.no_grad()
@@ -183,7 +230,11 @@ def settle(model: nn.Module, normalise: Normalise) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over what it sees
         norm.train()
-    clouds = functional.interpolate(torch.rand(2, 3, 16, 12), (256, 192), mode="bilinear") * 255
+    size = (256, 192)
+    coarse, fine = (
+        functional.interpolate(torch.rand(2, 3, h, h * 3 // 4), size, mode="bilinear") for h in (16, 128)
+    )
+    clouds = 128 * (coarse + fine)
     head = next((getattr(model, n) for n in ("head", "bbox_head") if hasattr(model, n)), None)
     features = model.extract_feat(normalise(clouds))
     if head is not None:

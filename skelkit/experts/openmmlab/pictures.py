@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from skelkit.errors import ConfigError
 from skelkit.experts import device_ops
+from skelkit.experts.device_frames import on_device
 from skelkit.structures import Float32, Float64, UInt8
 
 _PASSIVE = {"LoadImage", "LoadImageFromFile", "LoadAnnotations", "PackPoseInputs", "PackDetInputs"}
@@ -241,12 +242,13 @@ class Frames:
     Args:
         images: (N, H, W, 3) RGB.
         device: Where the network is.
+        part: Which of them.
     """
 
-    def __init__(self, images: UInt8, device: torch.device) -> None:
+    def __init__(self, images: UInt8, device: torch.device, part: slice = slice(None)) -> None:
         self.height, self.width = images.shape[1:3]
-        self._images = images
-        self._there = None if device.type == "cpu" else device_ops.to_device(torch.from_numpy(images), device)
+        self._images = images[part]
+        self._there = None if device.type == "cpu" else on_device(images, device)[part]
 
     def __len__(self) -> int:
         return len(self._images)

@@ -6,8 +6,7 @@ decode person by person is decoded in batch (`decoding`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor
 
 from skelkit.errors import ConfigError, ExpertError
+from skelkit.experts.batches import Batches
+from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import networks
 from skelkit.experts.openmmlab.decoding import decoder_of
@@ -22,6 +23,7 @@ from skelkit.experts.openmmlab.joints import skeleton_of
 from skelkit.experts.openmmlab.naming import parse
 from skelkit.experts.openmmlab.networks import Plan, Weights
 from skelkit.experts.openmmlab.pictures import Crops, Frames, Laid, Normalise, Whole
+from skelkit.experts.weights import Progress, WeightsFile
 from skelkit.geometry import extents
 from skelkit.protocols import ExpertKind, PoseExpert
 from skelkit.structures import Detections, Float32, FrameBatch, Poses, Skeleton
@@ -56,6 +58,16 @@ def build(name: str, weights: Weights, device: Device, batch_size: int) -> PoseE
     return kind_of(plan, kind, weights, device, on_cpu if device.kind == "cpu" else batch_size)
 
 
+def catalogue(weights: Weights) -> list[dict[str, Any]]:
+    """The models of the installed index whose weights are here, as `skelkit experts list` shows them."""
+    return networks.catalogue("mmpose", weights)
+
+
+def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
+    """Download a model's weights into the cache, unless they are on this machine already."""
+    return networks.fetch("mmpose", name, progress)
+
+
 def _kind(plan: Plan) -> ExpertKind:
     """What a config's network is.
 
@@ -80,14 +92,14 @@ class _Expert:
     def __init__(self, plan: Plan, kind: ExpertKind, weights: Weights, device: Device, chunk: int) -> None:
         self.kind: ExpertKind = kind
         self.name = plan.name
-        self.chunk = chunk
-        self.device = networks.torch_device(device)
+        self.batches = Batches(plan.name, chunk)
+        self.device = torch_device(device)
         self.model, meta = networks.build(plan, weights, device)
         self.meta = _dataset_meta(plan, meta.get("dataset_meta"))
         self.skeleton: Skeleton = skeleton_of(self.meta)
         self.sigmas: Float32 = np.asarray(self.meta["sigmas"], np.float32)
         """(K,) how far people place each joint apart, per square root of area (COCO's OKS)."""
-        self.flip, self.autocast = plan.request.flip, plan.request.autocast
+        self.flip = plan.request.flip
         self.normalise = Normalise.of(plan.config.model.get("data_preprocessor") or {})
         self.pipeline = plan.config.test_dataloader.dataset.pipeline
         test = dict(plan.config.model.get("test_cfg") or {})
@@ -98,20 +110,12 @@ class _Expert:
         features = self.model.extract_feat(inputs)
         return [features, self.model.extract_feat(inputs.flip(-1))] if self.flip else features
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.autocast))
-
     def _sample(self, size: tuple[int, int], **more: Any) -> Any:
         """What MMPose's heads want to know of an input of this (w, h)."""
         from mmpose.structures import PoseDataSample
 
         known = {"flip_indices": self._flip_indices, "input_size": size, "img_shape": size[::-1]}
         return PoseDataSample(metainfo=known | more)
-
-    def _parts(self, count: int) -> Iterator[slice]:
-        return (slice(i, min(i + self.chunk, count)) for i in range(0, count, self.chunk))
 
 
 class CropsExpert(_Expert):
@@ -147,10 +151,11 @@ class CropsExpert(_Expert):
         points, raw = torch.empty(0, k, 2), torch.empty(0, k)
         if len(people):
             there = Frames(frames.images, self.device)
-            done = [
-                self._run(self.normalise(self.crops.cut(there, rows[part], centre[part], size[part])))
-                for part in self._parts(len(people))
-            ]
+
+            def work(part: slice) -> tuple[Tensor, Tensor]:
+                return self._run(self.normalise(self.crops.cut(there, rows[part], centre[part], size[part])))
+
+            done = self.batches.map(len(people), work)
             points, raw = (torch.cat(found).float().cpu() for found in zip(*done, strict=True))
         spec = (self.crops.width, self.crops.height)
         keypoints, scores = _kept(
@@ -168,8 +173,7 @@ class CropsExpert(_Expert):
     def _run(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(P, K, 2) joints in input pixels and (P, K) scores."""
         size = (self.crops.width, self.crops.height)
-        with self._precision():
-            found = self.model.head.predict(self._features(inputs), [self._sample(size)], self.test_cfg)
+        found = self.model.head.predict(self._features(inputs), [self._sample(size)], self.test_cfg)
         if isinstance(found, tuple):
             points, scores = found
         else:  # decoded by MMPose, person by person
@@ -192,11 +196,11 @@ class FramesExpert(_Expert):
     def predict(self, frames: FrameBatch, people: Detections | None = None) -> Poses:
         """Poses of all frames, each with at least one joint; person boxes are not needed."""
         k = self.skeleton.num_joints
-        found = [
-            person
-            for part in self._parts(len(frames))
-            for person in self._run(self.whole.lay(Frames(frames.images[part], self.device)))
-        ]
+
+        def work(part: slice) -> list[tuple[Float32, Float32, Float32, Float32]]:
+            return self._run(self.whole.lay(Frames(frames.images, self.device, part)))
+
+        found = [person for some in self.batches.map(len(frames), work) for person in some]
         none = [np.empty(s, np.float32) for s in ((0, 4), (0,), (0, k, 2), (0, k))]
         boxes, person, keypoints, scores = (np.concatenate(f) for f in zip(none, *found, strict=True))
         return Poses(
@@ -211,9 +215,7 @@ class FramesExpert(_Expert):
     def _run(self, laid: Laid) -> list[tuple[Float32, Float32, Float32, Float32]]:
         """For each frame boxes, person scores, joints and their scores."""
         inputs = self.normalise(laid.pictures)
-        with self._precision():
-            features = self._features(inputs)
-        features = _float(features)
+        features = self._features(inputs)
         samples = [self._sample(laid.size) for _ in range(len(inputs))]
         head: Any = self.model.head
         if self._head_type in _ONE_BY_ONE:
@@ -257,11 +259,6 @@ def _frame(features: Any, n: int) -> Any:
     if isinstance(features, Tensor):
         return features[n : n + 1]
     return type(features)(_frame(f, n) for f in features)
-
-
-def _float(features: Any) -> Any:
-    """Features in single precision, for heads that decode with numpy."""
-    return features.float() if isinstance(features, Tensor) else type(features)(_float(f) for f in features)
 
 
 def _dataset_meta(plan: Plan, from_checkpoint: Any) -> Mapping[str, Any]:
