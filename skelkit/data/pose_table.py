@@ -275,7 +275,6 @@ class PoseTable:
         number = np.arange(len(clips["num_rows"]) + 1)
         first_run, first_read = np.searchsorted(clip, number), np.searchsorted(read_clip, number)
         size = np.diff(np.append(0, np.cumsum(reads[:, 1]))[first_read])
-        facts = [clips[name] for name in ("num_people", "num_frames", "height", "width")]
         bounds = [first_run[:-1], first_run[1:], first_read[:-1], first_read[1:], size]
         with np.errstate(over="ignore"):
             grid = np.column_stack([origin, step]).astype(np.float32)
