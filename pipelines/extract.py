@@ -15,6 +15,7 @@ from skelkit.data.merging import brief, first_difference
 from skelkit.errors import ClusterError, ConfigError, DeviceLostError, ExpertError, OutputError
 from skelkit.experts import choose_device
 from skelkit.experts.batches import NOTICES, whole_devices
+from skelkit.experts.engine import confine
 from skelkit.pipelines import devices, workers
 from skelkit.pipelines.clip import Extractor, recipe
 from skelkit.pipelines.cluster_worker import cores
@@ -237,10 +238,10 @@ def _do(
     elif isinstance(where, tuple):
         threads = _threads(len(where))
         each = [
-            (replace(settings, device=name), *arguments[1:], threads if name == "cpu" else None)
+            (make, replace(settings, device=name), *arguments[1:], threads if name == "cpu" else None)
             for name in where
         ]
-        running = devices.run(make, each, longest_first(todo), labels=where)
+        running = devices.run(make_device_job, each, longest_first(todo), labels=where)
     else:
         running = where.run(
             "extracting",
@@ -308,6 +309,11 @@ def make_job(
         return row
 
     return job
+
+
+def make_device_job(make: Callable[..., workers.Job], settings: ExtractSettings, *more: Any) -> workers.Job:
+    """The same in a process that is to see one device alone."""
+    return make(replace(settings, device=confine(settings.device)), *more)
 
 
 def make_batch_job(

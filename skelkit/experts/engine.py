@@ -116,6 +116,19 @@ def count_gpus() -> int:
     return there if visible is None else min(there, len([v for v in visible.split(",") if v.strip()]))
 
 
+def confine(name: str) -> str:
+    """Let this process see no other GPU than this one, before any library has looked; its name from now on.
+
+    Libraries settle on the first GPU they see whatever they are told later, and take memory there.
+    """
+    kind, colon, index = name.partition(":")
+    if not colon:
+        return name
+    visible = [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v.strip()]
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(index)] if visible else index
+    return f"{kind}:0"
+
+
 def _torch_has_cuda() -> bool:
     import torch
 

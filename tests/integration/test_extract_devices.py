@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import Gate, Running, assert_same, at_once, rows_of, skelkit, wait_until
 from conftest import MakeClip
 from faulty_devices import KILLER, make_job
+from tiny_experts import Cards
 
 from skelkit.errors import DeviceLostError, ExpertError
+from skelkit.experts import engine
 from skelkit.pipelines import devices
+from skelkit.pipelines.clip import recipe
+from skelkit.pipelines.extract import make_job as make_extract_job
+from skelkit.pipelines.settings import ExtractSettings
+from skelkit.pipelines.spool import Spool
+from skelkit.video import find_sources
 
 
 def run(
@@ -101,10 +109,12 @@ def test_a_worker_killed_on_one_of_two_devices(tmp_path: Path, videos: Path, one
     gate = Gate(videos / "b.mp4")
     options = [*one_expert, "--devices", "cpu,cpu"]
     with Running("extract", *names, out, *options, err=tmp_path / "err") as run_:
+        os.close(gate.wait_for_reader())  # whoever looks how long it lasts
         held = gate.wait_for_reader()
         wait_until(lambda: "[2/3]" in (tmp_path / "err").read_text(), "the other videos to be done")
+        wait_until(lambda: len(run_.workers()) == 1, "the other device, which has nothing left to do")
         (tmp_path / "kept.mp4").replace(videos / "b.mp4")
-        (worker,) = run_.workers()  # the other device has nothing left to do
+        (worker,) = run_.workers()
         os.kill(worker, signal.SIGKILL)
         os.close(held)
         done = run_.end()
@@ -113,6 +123,33 @@ def test_a_worker_killed_on_one_of_two_devices(tmp_path: Path, videos: Path, one
     assert "its process died while it was at work (signal SIGKILL)" in done.err
     assert rows_of(out)["b"]["status"] == "ok"
     assert "SIGKILL" in (tmp_path / "out.h5.report.json").read_text()
+
+
+def test_memory_that_does_not_suffice_is_said_once_and_the_data_are_the_same(
+    tmp_path: Path, videos: Path, cards: Cards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ExtractSettings(experts=(cards.heat,), detector=cards.blobs, device="cpu")
+    said, rows = [], []
+    for name in ("whole", "halved"):
+        if name == "halved":
+            run_whole = engine.Engine.run
+
+            def run_small(self: engine.Engine, batch: Any, run_whole: Any = run_whole) -> Any:
+                if len(batch) > 1:
+                    raise ExpertError("Failed to allocate memory for requested buffer of size 9")
+                return run_whole(self, batch)
+
+            monkeypatch.setattr(engine.Engine, "run", run_small)
+        spool = Spool(tmp_path / f"{name}.h5", recipe(settings))
+        with spool.held(overwrite=False):
+            job = make_extract_job(settings, spool.output, spool.recipe, 1)
+            sources = find_sources([videos])
+            rows.append([job(source, said.append) for source in sources])
+            spool.publish(sources)
+    assert_same(tmp_path / "halved.h5", tmp_path / "whole.h5")
+    (sentence,) = [what for what in said if isinstance(what, str)]
+    assert sentence == "heat: memory does not suffice for batches of 4, going on with smaller ones"
+    assert [r["people"] for r in rows[0]] == [r["people"] for r in rows[1]]
 
 
 def test_lists_of_devices_that_cannot_be(tmp_path: Path, videos: Path, one_expert: list[str]) -> None:

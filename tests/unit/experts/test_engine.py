@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -145,6 +146,17 @@ def test_visible_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert engine.count_gpus() == count
+
+
+def test_a_process_is_confined_to_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for visible, name, left, called in (
+        ("", "cuda:2", "2", "cuda:0"),
+        ("4,5,7", "tensorrt:2", "7", "tensorrt:0"),
+        ("4,5", "cpu", "4,5", "cpu"),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert engine.confine(name) == called
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == left
 
 
 def test_pytorch_alone_can_use_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

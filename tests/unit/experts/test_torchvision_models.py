@@ -14,6 +14,7 @@ from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
 
 from skelkit.errors import ConfigError, WeightsError
 from skelkit.experts import Device, build_detector, build_expert, describe, torchvision_models
+from skelkit.experts.batches import NOTICES
 from skelkit.experts.heatmap_peaks import roi_peaks
 from skelkit.experts.torchvision_models import TorchvisionDetector, TorchvisionPoses
 from skelkit.structures import FrameBatch
@@ -147,6 +148,25 @@ def test_weights_are_found_checked_and_loaded_as_the_library_does(
     mine.write_bytes(b"junk")
     with pytest.raises(WeightsError, match="state dict"):
         build_detector(f"torchvision:{model}@{mine}", device=Device(kind="cpu"))
+
+
+def test_a_batch_that_does_not_fit_the_device_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = pair("ssdlite320_mobilenet_v3_large")
+    frames = clouds(3)
+    whole = TorchvisionDetector("ssd", ours, device=CPU, batch_size=3).detect(frames)
+    forward = ours.forward
+
+    def small(pictures: torch.Tensor) -> Any:
+        if len(pictures) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(pictures)
+
+    monkeypatch.setattr(ours, "forward", small)
+    NOTICES.fetch()
+    halved = TorchvisionDetector("ssd", ours, device=CPU, batch_size=3).detect(frames)
+    np.testing.assert_allclose(halved.boxes_xyxy, whole.boxes_xyxy, atol=0.05)
+    np.testing.assert_array_equal(halved.frame_indices, whole.frame_indices)
+    assert NOTICES.fetch() == ["ssd: memory does not suffice for batches of 3, going on with smaller ones"]
 
 
 def test_names_that_mean_nothing() -> None:
