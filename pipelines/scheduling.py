@@ -31,7 +31,7 @@ _STRAGGLES_S = 60.0
 _RELEASE_S = 60.0
 """A worker without work for so long is given back."""
 _HOPE_S = 60.0
-"""How long a run waits for another worker where the only one is of no use."""
+"""How long a run waits for others where all workers there are have proved to be of no use."""
 _REMEMBERED = 1000
 """Finished tasks that the expectation comes from."""
 
@@ -113,7 +113,8 @@ class Scheduling(Generic[Task]):
     _deaths: Counter[int] = field(init=False, default_factory=Counter)
     _departures: Counter[int] = field(init=False, default_factory=Counter)
     _refusals: Counter[int] = field(init=False, default_factory=Counter)
-    _refusal: tuple[float, SkelkitError] | None = field(init=False, default=None)
+    _refusal: SkelkitError | None = field(init=False, default=None)
+    _seen: float = field(init=False, default=0.0)
     _still_born: int = field(init=False, default=0)
     _rates: deque[float] = field(init=False, default_factory=lambda: deque(maxlen=_REMEMBERED))
     _looked: float = field(init=False, default=0.0)
@@ -128,6 +129,7 @@ class Scheduling(Generic[Task]):
             SkelkitError: no worker can do it: what the last one said.
         """
         self._waiting = deque(range(len(self.tasks)))
+        self._seen = self.clock()
         self._look_around()
         while self._waiting or self._engaged:
             for news in self.executor.wait(_ALIVE_S / 3):
@@ -230,7 +232,7 @@ class Scheduling(Generic[Task]):
         """A worker that cannot do what is asked (a full disk, no weights) gets nothing more to do.
 
         Raises:
-            SkelkitError: what it said, where it seems to lie with the run, not with this worker.
+            SkelkitError: what it said, where it is the second to say so of this task.
         """
         self._loading.discard(news.worker)
         self._engaged.pop(news.worker, None)
@@ -239,14 +241,9 @@ class Scheduling(Generic[Task]):
         if engaged is not None:
             self._refusals[engaged.number] += 1
             self._waiting.appendleft(engaged.number)
-        hopeless = engaged is not None and self._refusals[engaged.number] >= TRIES
-        if hopeless or (self._refusal and self._nobody()):
-            raise news.data
-        self._refusal = (self.clock(), news.data)
-
-    def _nobody(self) -> bool:
-        """Whether there is no worker that may be of use."""
-        return not (self._engaged or self._idle or self._loading)
+            if self._refusals[engaged.number] >= TRIES:
+                raise news.data
+        self._refusal = news.data
 
     def _bury_the_still_born(self, news: News) -> None:
         self._still_born += 1
@@ -275,8 +272,10 @@ class Scheduling(Generic[Task]):
             idle=len(self._idle),
             loading=len(self._loading),
         )
-        if self._refusal and self._nobody() and now - self._refusal[0] > _HOPE_S:
-            raise self._refusal[1]
+        if self._engaged or self._idle or self._loading:
+            self._seen = now
+        elif self._refusal and now - self._seen > _HOPE_S:
+            raise self._refusal
         for worker, engaged in self._engaged.items():
             expected = self._expected_s(engaged.number)
             seconds = now - engaged.since
