@@ -91,12 +91,12 @@ def dask_here(folder: Path, workers: int) -> Iterator[Dask]:
 
 
 def holders(path: Path, among: Sequence[int]) -> list[int]:
-    """Processes that have a file open."""
+    """Processes that have a file open, or one in this folder."""
     found = []
     for process in among:
         with contextlib.suppress(OSError):
-            links = [str(entry.readlink()) for entry in Path(f"/proc/{process}/fd").iterdir()]
-            if str(path) in links:
+            links = [entry.readlink() for entry in Path(f"/proc/{process}/fd").iterdir()]
+            if any(path in (link, link.parent) for link in links):
                 found.append(process)
     return found
 

@@ -21,6 +21,7 @@ def make_writing(folder: Path, full: Path) -> Job:
         name, _, seconds = task.partition(":")
         with (folder / "begun").open("a") as file:
             file.write(f"{name}\n")
+        (folder / f"by-{os.getpid()}").touch()
         send((1, 1))
         if full.exists() and str(os.getpid()) in full.read_text().split():
             raise OutputError(f"cannot write {folder / name}: the disk is full")

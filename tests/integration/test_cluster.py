@@ -105,8 +105,8 @@ def test_workers_killed_twenty_times(tmp_path: Path, mixed: Path, two_experts: l
         command = ["extract", mixed, out, *two_experts, "--scheduler", dask.address]
         while True:
             with Running(*command, err=tmp_path / "err") as run:
-                while kills < KILLS and not run.ended_within(chance.uniform(0, 1.5)):
-                    if victims := dask.worker_processes():
+                while kills < KILLS and not run.ended_within(chance.uniform(0, 0.5)):
+                    if victims := holders(mixed, dask.worker_processes()):  # at work, not at their start
                         os.kill(chance.choice(victims), signal.SIGKILL)
                         kills += 1
                 done = run.end()
