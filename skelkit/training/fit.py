@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +19,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from skelkit.errors import ConfigError
 from skelkit.structures import ClipBatch
 from skelkit.training.batches import EpochBatches
 from skelkit.training.curves import Curves, Listener
 from skelkit.training.module import ActionClassifier
 from skelkit.training.recipe import Recipe
+from skelkit.training.shared_norm import share_statistics
 from skelkit.training.snapshots import CHECKPOINT_FILE, Snapshots, handlers_put_back
 
 Collate = Callable[[list[Any]], ClipBatch]
@@ -188,8 +191,10 @@ def fit(
             use_distributed_sampler=False,
             log_every_n_steps=settings.log_every,
             default_root_dir=folder,
-            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            plugins=_slurm(hardware),
         )
+        if trainer.world_size > 1:
+            share_statistics(network)
         data = ClipData(train, validation, seed=settings.seed, trainer=trainer)
         steps = -(-len(data.batches()) // settings.accumulate)
         module = ActionClassifier(network, recipe, head=head, steps_per_epoch=steps)
@@ -202,6 +207,25 @@ def fit(
     if not trainer.is_global_zero:
         return None
     return not snapshots.stopped and trainer.current_epoch >= settings.epochs
+
+
+def _slurm(hardware: Hardware) -> list[SLURMEnvironment] | None:
+    """What tells processes that srun started of each other; None outside of Slurm.
+
+    Raises:
+        ConfigError: there are not as many as are wanted.
+    """
+    if not SLURMEnvironment.detect():
+        return None
+    tasks, wanted = os.environ["SLURM_NTASKS"], hardware.devices * hardware.nodes
+    per_node = os.environ.get("SLURM_NTASKS_PER_NODE", "1" if tasks == "1" else "none")
+    if (tasks, per_node) != (str(wanted), str(hardware.devices)):
+        raise ConfigError(
+            f"expected a Slurm job of {hardware.nodes} x {hardware.devices} tasks, as --nodes and --devices "
+            f"say, got {tasks} in all and {per_node} per node; give sbatch and srun --nodes={hardware.nodes} "
+            f"--ntasks-per-node={hardware.devices}"
+        )
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 def _steps(checkpoint: Path) -> int:
