@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -50,16 +51,13 @@ class Clustered(Site):
         return lines.split()
 
     def workers(self) -> list[int]:
-        """Processes that do the work, not those that look after them."""
+        """Processes that have loaded what does the work: one that dies before takes its job along."""
         found = []
         for job in self.jobs():
             for pid in self.slurm.pids(job):
-                try:
-                    command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                except OSError:
-                    continue
-                if b"spawn_main" in command:
-                    found.append(pid)
+                with contextlib.suppress(OSError):
+                    if "onnxruntime" in Path(f"/proc/{pid}/maps").read_text():
+                        found.append(pid)
         return found
 
     def no_jobs_left(self) -> None:
