@@ -68,7 +68,8 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
     """Indices of the (N, 4) boxes kept, best first."""
     if offset:  # a box from pixel 3 to pixel 5 is 3 wide
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
-    return ops.nms(boxes, scores, iou_threshold)
+    kept: Tensor = ops.nms(boxes, scores, iou_threshold)
+    return kept
 
 
 def softnms(

@@ -32,6 +32,8 @@ _CPU_FRAMES, _CPU_CROPS = 1, 8
 """Items per run on the CPU, where larger batches only fill the caches."""
 _ONE_BY_ONE = {"CIDHead"}
 """Heads that predict for one frame only; the rest of the network still sees batches."""
+_WANTS_LIST = {"AssociativeEmbeddingHead"}
+"""Heads that take features as a list unless they test flipped pictures, too."""
 _ONE_SAMPLE = {"DEKRHead"}
 """Heads that predict for many frames, but want to be told of one."""
 
@@ -104,18 +106,19 @@ class _Expert:
         self.pipeline = plan.config.test_dataloader.dataset.pipeline
         test = dict(plan.config.model.get("test_cfg") or {})
         self.test_cfg = test | {"flip_test": self.flip, "output_heatmaps": False, "multiscale_test": False}
-        self._flip_indices = [int(i) for i in self.meta["flip_indices"]]
+        packed = self.pipeline[-1].get("meta_keys", ())  # DEKR's scores depend on the skeleton's links
+        self._known = {key: self.meta[key] for key in packed if key in self.meta}
+        self._known["flip_indices"] = [int(i) for i in self.meta["flip_indices"]]
 
     def _features(self, inputs: Tensor) -> Any:
         features = self.model.extract_feat(inputs)
         return [features, self.model.extract_feat(inputs.flip(-1))] if self.flip else features
 
-    def _sample(self, size: tuple[int, int], **more: Any) -> Any:
+    def _sample(self, size: tuple[int, int]) -> Any:
         """What MMPose's heads want to know of an input of this (w, h)."""
         from mmpose.structures import PoseDataSample
 
-        known = {"flip_indices": self._flip_indices, "input_size": size, "img_shape": size[::-1]}
-        return PoseDataSample(metainfo=known | more)
+        return PoseDataSample(metainfo=self._known | {"input_size": size, "img_shape": size[::-1]})
 
 
 class CropsExpert(_Expert):
@@ -216,6 +219,8 @@ class FramesExpert(_Expert):
         """For each frame boxes, person scores, joints and their scores."""
         inputs = self.normalise(laid.pictures)
         features = self._features(inputs)
+        if self._head_type in _WANTS_LIST and not self.flip:
+            features = list(features)
         samples = [self._sample(laid.size) for _ in range(len(inputs))]
         head: Any = self.model.head
         if self._head_type in _ONE_BY_ONE:
