@@ -201,7 +201,8 @@ class Scheduling(Generic[Task]):
             return self._accuse(engaged.number, str(news.data))
         self._departures[engaged.number] += 1
         if self._departures[engaged.number] < _DEPARTURES:
-            return self._again(engaged.number, str(news.data))
+            self._again(engaged.number, str(news.data))
+            return None
         return self._lose(
             engaged.number,
             f"{_DEPARTURES} workers came to the end of their time before it was done ({news.data}); give "
@@ -212,7 +213,8 @@ class Scheduling(Generic[Task]):
         """A worker did not survive this task."""
         self._deaths[number] += 1
         if self._deaths[number] < TRIES:
-            return self._again(number, why)
+            self._again(number, why)
+            return None
         return self._lose(
             number,
             f"the process at work on it died {TRIES} times ({why}); is there enough memory? run again to "
