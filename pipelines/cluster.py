@@ -221,7 +221,7 @@ def _settle(paths: Iterable[Path]) -> None:
             list(folder.iterdir())  # makes a network file system look again
 
 
-def _client_class() -> type[Client]:
+def _client_class() -> Any:
     """Dask's client, told to be quiet.
 
     Raises:

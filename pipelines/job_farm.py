@@ -106,6 +106,7 @@ def _keywords(profile: SiteProfile, logs: Path) -> dict[str, Any]:
         "cores": profile.cores,
         "memory": f"{profile.memory_bytes}B",
         "processes": 1,
+        "death_timeout": 600,  # on a slow file system and a busy node a start takes its time
         "job_name": "skelkit",
         "job_script_prologue": list(profile.environment),
         "worker_extra_args": ["--lifetime", f"{lifetime}s", "--lifetime-stagger", "5s"],
