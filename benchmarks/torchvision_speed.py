@@ -4,9 +4,8 @@ loop      cv2.VideoCapture, one frame to a tensor, the library's model, its own 
 skelkit   the same network as `skelkit extract` runs it: decoding ahead, preprocessing as tensors, the joints
           of all people read off their heatmaps at once.
 
-Random weights (the same in both) find a hundred people in every frame, which is the most there can be; the
-figures say what the way of running costs, not how fast the network is on real people. Best of the rounds,
-the two taking turns.
+Random weights, the same in both; how many people they find is printed. The figures say what the way of
+running costs, not how fast the network is on real people. Best of the rounds, the two taking turns.
 """
 
 from __future__ import annotations
