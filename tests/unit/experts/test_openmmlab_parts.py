@@ -7,17 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchvision import ops
 
-from skelkit.errors import ExpertError, WeightsError
-from skelkit.experts.openmmlab import checkpoints, operators
+from skelkit.errors import ConfigError, ExpertError, WeightsError
+from skelkit.experts import device_ops
+from skelkit.experts.openmmlab import checkpoints, networks, operators
 from skelkit.experts.openmmlab.decoding import decoder_of
 from skelkit.experts.openmmlab.index import Entry
 from skelkit.experts.openmmlab.joints import skeleton_of
+from skelkit.experts.openmmlab.pictures import Crops, Frames, Resized, Whole
 from skelkit.skeletons import COCO17, CROWDPOSE14
 
 
@@ -150,6 +153,73 @@ def test_joint_sets() -> None:
     hand = skeleton_of(meta(["root", "right_tip", "left_tip"], [0, 2, 1], "paw"))
     assert (hand.name, hand.flip_pairs) == ("paw3", (("left_tip", "right_tip"),))
     assert hand.edges == (("root", "right_tip"),)
+
+
+@pytest.mark.parametrize("use_udp", [False, True])
+def test_a_gpu_is_shown_the_same_pictures(use_udp: bool) -> None:
+    """The path of tensors on a device, taken on the CPU, against OpenCV's: a grey level here and there."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (3, 12, 16, 3), dtype=np.uint8)
+    images = np.stack([cv2.resize(s, (160, 120)) for s in small])
+    ours, there = Frames(images, torch.device("cpu")), Frames(images, torch.device("cpu"))
+    there._there = device_ops.to_device(torch.from_numpy(images), torch.device("cpu"))
+    crops = Crops(width=48, height=64, padding=1.25, use_udp=use_udp)
+    centre, size = crops.views(
+        np.asarray([[10, 20, 70, 110], [-30, 5.5, 60, 60], [90, 0, 170, 130]], np.float32)
+    )
+    rows = np.asarray([0, 2, 2])
+    assert_close(crops.cut(ours, rows, centre, size), crops.cut(there, rows, centre, size))
+    whole = Whole(width=128, height=128, expand=False, divisor=32, use_udp=use_udp, fill=114)
+    assert_close(whole.lay(ours).pictures, whole.lay(there).pictures)
+    laid = {"keep_ratio": True, "rounds_up": True, "pad_divisor": 1, "pad_square": False, "fill": 114.0}
+    resized = Resized(target=(96, 96), pad_size=(96, 96), **laid)
+    assert_close(resized.lay(ours)[0], resized.lay(there)[0])
+
+
+def assert_close(one: torch.Tensor, other: torch.Tensor) -> None:
+    off = (one.int() - other.int()).abs()
+    assert one.shape == other.shape and off.max() <= 1 and (off > 0).float().mean() < 0.02
+
+
+def test_lower_precision_ends_before_the_head() -> None:
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def extract_feat(self, inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+            self.seen = self.layer(inputs)
+            return self.seen, [self.seen]
+
+    model = Backbone()
+    networks._lower_precision(model, torch.device("cpu"), torch.bfloat16)
+    one, [other] = model.extract_feat(torch.ones(1, 4))  # type: ignore[operator]
+    assert model.seen.dtype == torch.bfloat16 and one.dtype == other.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "why"),
+    [
+        (
+            [{"type": "TopdownAffine", "input_size": (4, 4)}, {"type": "Spin"}],
+            "it also has Spin, which skelkit",
+        ),
+        ([{"type": "LoadImage"}], "with TopdownAffine"),
+    ],
+)
+def test_a_pipeline_that_is_not_ours(pipeline: list[dict[str, Any]], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        Crops.of(pipeline)
+
+
+def test_whole_frames_of_one_scale_and_one_grey() -> None:
+    step = {"type": "BottomupResize", "input_size": (64, 64)}
+    assert Whole.of([step | {"pad_val": (114, 114, 114)}]).fill == 114
+    for odd, why in (({"pad_val": (1, 2, 3)}, "one grey level"), ({"aug_scales": [2]}, "with one scale")):
+        with pytest.raises(ConfigError, match=why):
+            Whole.of([step | odd])
+    with pytest.raises(ConfigError, match="with Resize"):
+        Resized.of([{"type": "Resize", "scale_factor": 2.0}])
 
 
 def test_an_unknown_codec_is_left_to_mmpose() -> None:
