@@ -48,7 +48,7 @@ def crops(frames: Tensor, rows: Tensor, views: Float32, spec: Input) -> Tensor:
     out = torch.empty(len(views), 3, spec.height, spec.width, dtype=torch.uint8, device=frames.device)
     view = torch.from_numpy(views).to(frames.device)
     factors = torch.from_numpy(views[:, 2].copy()).log2().floor().clamp(min=0).to(torch.int64)
-    for power in factors.unique().tolist():  # of which there are few
+    for power in sorted(set(factors.tolist())):  # of which there are few
         some = (factors == power).nonzero()[:, 0].to(frames.device)
         out[some] = _shrunk_crops(frames, rows[some], view[some], 1 << power, spec)
     return out
@@ -72,8 +72,8 @@ def _shrunk_crops(frames: Tensor, rows: Tensor, views: Tensor, factor: int, spec
         at = torch.arange(length, device=views.device) * views[:, 2:]
         at = (at + (views[:, axis] - origin[:, axis] - (factor - 1) / 2)[:, None]) / factor
         places.append(at)
-    x, y = places[0][:, None, :], places[1][:, :, None]
-    x, y = torch.broadcast_tensors(x, y)
+    shape = (len(views), spec.height, spec.width)
+    x, y = places[0][:, None, :].expand(shape), places[1][:, :, None].expand(shape)
     left, top = x.floor(), y.floor()
     grid = Grid(origin=origin, count=count, step=factor)
     corner_of = (left.to(torch.int64), top.to(torch.int64))
