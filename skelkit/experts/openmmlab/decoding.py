@@ -119,6 +119,7 @@ def simcc(x: Tensor, y: Tensor, split: float) -> tuple[Tensor, Tensor]:
 
 def regression(coordinates: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """``RegressionLabel``: shares of the input's size; 1 - sigma is the score where the head gives sigmas."""
+    coordinates = coordinates.flatten(0, -3)  # heads put an axis for the one person of a crop
     points = coordinates[..., :2] * coordinates.new_tensor(size)
     if coordinates.shape[-1] == 4:
         return points, (1 - coordinates[..., 2:4]).mean(dim=-1)
