@@ -69,7 +69,7 @@ class MMDetDetector:
         self.model, meta = networks.build(plan, weights, device)
         roi_head = getattr(self.model, "roi_head", None)
         if getattr(roi_head, "mask_head", None) is not None:
-            roi_head.mask_head = None  # type: ignore[union-attr]  # boxes do not depend on masks
+            roi_head.mask_head = None  # boxes do not depend on masks
         self.normalise = Normalise.of(plan.config.model.get("data_preprocessor") or {})
         self.resized = Resized.of(plan.config.test_dataloader.dataset.pipeline)
         self.person = _person(plan, meta)

@@ -159,7 +159,7 @@ def fetch(package: str, name: str, progress: Progress | None) -> WeightsFile:
     return checkpoints.published(package, resolve(package, parse(name).model), None, progress)
 
 
-def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, dict[str, Any]]:
+def build(found: Plan, explicit: Weights, device: Device) -> tuple[Any, dict[str, Any]]:
     """The network on its device, ready to predict, and the meta information of its checkpoint ({} if none).
 
     Raises:
@@ -182,7 +182,7 @@ def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, di
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed or 0)
-                model: nn.Module = revert_sync_batchnorm(MODELS.build(config.model))
+                model: Any = revert_sync_batchnorm(MODELS.build(config.model))
                 if seed is not None:
                     settle(model, Normalise.of(config.model.get("data_preprocessor") or {}))
         except _CODE_FAILS as error:
@@ -201,7 +201,7 @@ def build(found: Plan, explicit: Weights, device: Device) -> tuple[nn.Module, di
     return model, meta
 
 
-def _lower_precision(model: nn.Module, place: torch.device, precision: torch.dtype) -> None:
+def _lower_precision(model: Any, place: torch.device, precision: torch.dtype) -> None:
     """Autocast for all of a network but its head, which decodes and sorts in single precision."""
     in_full = model.extract_feat
 
@@ -218,7 +218,7 @@ def _single(features: Any) -> Any:
 
 
 @torch.no_grad()
-def settle(model: nn.Module, normalise: Normalise) -> None:
+def settle(model: Any, normalise: Normalise) -> None:
     """Let the batch norms of a random network see clouds, so that its outputs vary as a trained one's do.
 
     Left as they begin, they let the signal fade or grow from layer to layer, and every joint would lie in
