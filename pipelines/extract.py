@@ -325,7 +325,8 @@ def make_batch_job(
 
     def counted(source: Source, send: Callable[[Any], None]) -> Row:
         spool.begin(source)
-        return job(source, send)
+        row: Row = job(source, send)
+        return row
 
     return counted
 

@@ -90,12 +90,12 @@ def train(
         OutputError: the run cannot be written.
     """
     from lightning.pytorch import seed_everything
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+    from lightning.pytorch.utilities import rank_zero_only
 
     from skelkit.models import save
 
     job = prepare(recipe, data, settings)
-    resumed = rank_zero_only.rank == 0 and _begin(output, job, data, overwrite=overwrite)
+    resumed = getattr(rank_zero_only, "rank", 0) == 0 and _begin(output, job, data, overwrite=overwrite)
     seed_everything(job.recipe.training.seed, verbose=False)
     network = _network(job)
     learn, watch = _clips(job.recipe, data)

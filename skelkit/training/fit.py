@@ -209,7 +209,7 @@ def fit(
     return not snapshots.stopped and trainer.current_epoch >= settings.epochs
 
 
-def _slurm(hardware: Hardware) -> list[SLURMEnvironment] | None:
+def _slurm(hardware: Hardware) -> list[Any] | None:
     """What tells processes that srun started of each other; None outside of Slurm.
 
     Raises:

@@ -67,7 +67,7 @@ class MMDetDetector:
         self.batches = Batches(plan.name, chunk)
         self.device = torch_device(device)
         self.model, meta = networks.build(plan, weights, device)
-        roi_head = getattr(self.model, "roi_head", None)
+        roi_head: Any = getattr(self.model, "roi_head", None)
         if getattr(roi_head, "mask_head", None) is not None:
             roi_head.mask_head = None  # boxes do not depend on masks
         self.normalise = Normalise.of(plan.config.model.get("data_preprocessor") or {})
