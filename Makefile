@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slurm lint format types bench clean install
+.PHONY: demo test test-cluster test-openmmlab openmmlab lint format types bench clean install
 
 install: $(STAMP)
 
@@ -34,9 +34,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
-# Beside a real Slurm that is started for it; skipped with a reason where root and apt-get are not to be had.
-test-slurm: $(STAMP)
-	SKELKIT_TEST_SLURM=1 $(BIN)/python -m pytest tests/cluster $(ARGS)
+# On a real Slurm and a real Dask cluster, started for it; where root and apt-get are not to be had Slurm is skipped.
+test-cluster: $(STAMP)
+	SKELKIT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster tests/integration/test_cluster.py tests/integration/test_cluster_faults.py $(ARGS)
 
 # MMPose's and MMDetection's networks as experts. Not with their dependencies: see the extra in pyproject.toml.
 MMLAB_STAMP := $(VENV)/.openmmlab

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -229,8 +230,10 @@ def _client_class() -> Any:
     """
     try:
         import dask
-        import dask_jobqueue  # noqa: F401 - tells at once what will be needed
         from distributed import Client
+
+        if find_spec("dask_jobqueue") is None:  # tells at once what will be needed
+            raise ImportError("No module named 'dask_jobqueue'")
     except ImportError as error:
         raise MissingExtraError(
             f"clusters need Dask, which is not installed ({error}); try: pip install 'skelkit[cluster]'",

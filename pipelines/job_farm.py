@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -79,8 +81,7 @@ def start_jobs(profile: SiteProfile, logs: Path, stack: ExitStack, observe: Obse
     Raises:
         ClusterError: the scheduler cannot start.
     """
-    import dask_jobqueue
-
+    dask_jobqueue = _jobqueue()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -93,10 +94,19 @@ def start_jobs(profile: SiteProfile, logs: Path, stack: ExitStack, observe: Obse
 
 def job_script(profile: SiteProfile, logs: Path) -> str:
     """The script of a worker's job, to be looked at."""
-    import dask_jobqueue
-
+    dask_jobqueue = _jobqueue()
     job = getattr(dask_jobqueue, _CLASSES[profile.kind]).job_cls
     return str(job("tcp://SCHEDULER", name="WORKER", **_of_jobs(_keywords(profile, logs))).job_script())
+
+
+def _jobqueue() -> Any:
+    """dask-jobqueue, whose import makes an interrupt end the process: we go on hearing it ourselves."""
+    before = signal.getsignal(signal.SIGINT)
+    import dask_jobqueue
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)
+    return dask_jobqueue
 
 
 def _keywords(profile: SiteProfile, logs: Path) -> dict[str, Any]:

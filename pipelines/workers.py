@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -129,6 +129,7 @@ def start(make_job: Callable[..., Job], arguments: tuple[Any, ...]) -> Worker:
     mine, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_job, arguments), daemon=True)
     # Ctrl-C goes to the whole group, but the parent decides: workers inherit that they do not hear it.
+    resource_tracker.ensure_running()  # else the first start does it, and hears Ctrl-C again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()

@@ -1,4 +1,4 @@
-"""A real Slurm for the tests that take the ``slurm`` fixture; they are run by ``make test-slurm``."""
+"""A real Slurm for the tests that take the ``slurm`` fixture; they are run by ``make test-cluster``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))  # 
 from real_slurm import NoSlurmError, Slurm, running
 from tiny_experts import make_cards
 
-WANTED = "SKELKIT_TEST_SLURM"
+WANTED = "SKELKIT_TEST_CLUSTER"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that takes the ``slurm`` fixture, and skip it where none is wanted."""
-    skip = pytest.mark.skip(reason="starts a real Slurm: make test-slurm")
+    skip = pytest.mark.skip(reason="starts a real Slurm: make test-cluster")
     for item in items:
         if {"slurm", "whole_slurm"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slurm)

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ from test_submit_extract import Site
 
 from skelkit.pipelines.event_log import read_state
 
-pytest.importorskip("dask_jobqueue")
+if find_spec("dask_jobqueue") is None:
+    pytest.skip("dask-jobqueue is absent: the extra cluster", allow_module_level=True)
 KILLS = 20
 
 

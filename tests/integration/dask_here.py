@@ -11,7 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from command_line import environment, wait_until
+
+real_cluster = pytest.mark.skipif(
+    not os.environ.get("SKELKIT_TEST_CLUSTER"), reason="starts a real Dask cluster: make test-cluster"
+)
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from command_line import (
     wait_until,
 )
 from conftest import MakeClip
-from dask_here import Dask, dask_here, holders
+from dask_here import Dask, dask_here, holders, real_cluster
 
 from skelkit.pipelines.event_log import log_path, read_state
 
@@ -53,7 +53,7 @@ def without_time(output: Path) -> dict[str, dict[str, object]]:
     return {name: row | {"seconds": 0} for name, row in rows_of(output).items()}
 
 
-@pytest.mark.slow
+@real_cluster
 def test_extract_refine_and_build_as_on_this_machine(
     tmp_path: Path, mixed: Path, two_experts: list[str], dask: Dask
 ) -> None:
@@ -95,7 +95,7 @@ def test_extract_refine_and_build_as_on_this_machine(
         assert (there / "set" / name).read_bytes() == (here / "set" / name).read_bytes(), name
 
 
-@pytest.mark.slow
+@real_cluster
 def test_workers_killed_twenty_times(tmp_path: Path, mixed: Path, two_experts: list[str]) -> None:
     """Videos unlucky enough to lose two workers are set aside, and done by the next run; nothing is lost."""
     reference, out = tmp_path / "reference.h5", tmp_path / "out.h5"
@@ -124,7 +124,7 @@ def test_workers_killed_twenty_times(tmp_path: Path, mixed: Path, two_experts: l
     assert_same(out, reference)
 
 
-@pytest.mark.slow
+@real_cluster
 def test_a_video_that_kills_its_workers_and_a_disk_that_is_full_on_one(
     tmp_path: Path, mixed: Path, one_expert: list[str]
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_video_that_kills_its_workers_and_a_disk_that_is_full_on_one(
     assert_same(out, reference)
 
 
-@pytest.mark.slow
+@real_cluster
 def test_the_scheduler_killed_then_the_command_interrupted(
     tmp_path: Path, mixed: Path, one_expert: list[str]
 ) -> None:

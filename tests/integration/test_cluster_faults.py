@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from command_line import wait_until
-from dask_here import Dask, dask_here
+from dask_here import Dask, dask_here, real_cluster
 from made_jobs import make_writing
 
 from skelkit.errors import ClusterError
@@ -62,7 +62,7 @@ def begun(folder: Path) -> Counter[str]:
     return Counter((folder / "begun").read_text().split())
 
 
-@pytest.mark.slow
+@real_cluster
 def test_workers_killed_twenty_times(tmp_path: Path) -> None:
     tasks = [f"t{n}:{0.1 + n % 5 / 5}" for n in range(60)]
     chance, kills, over = random.Random(8), 0, threading.Event()
@@ -99,6 +99,7 @@ def test_workers_killed_twenty_times(tmp_path: Path) -> None:
     assert kills == KILLS and done == set(tasks)
 
 
+@real_cluster
 def test_poison_and_a_worker_without_disk(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -113,6 +114,7 @@ def test_poison_and_a_worker_without_disk(tmp_path: Path) -> None:
     assert state.problems.keys() == {"poison:0.2"}
 
 
+@real_cluster
 def test_the_scheduler_killed(tmp_path: Path) -> None:
     tasks = [f"t{n}:0.3" for n in range(20)]
     with dask_here(tmp_path / "dask", 1) as dask:
@@ -129,6 +131,7 @@ def test_the_scheduler_killed(tmp_path: Path) -> None:
     assert state.end == "failed" and "lost the scheduler" in state.why and state.done >= 1
 
 
+@real_cluster
 def test_nobody_waits_any_more(tmp_path: Path) -> None:
     """Workers of somebody else's cluster are free for others soon after the run that had them ended."""
     folder = tmp_path / "work"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,9 @@ def test_every_task_is_done_once_by_whoever_is_free(tmp_path: Path) -> None:
     go = tmp_path / "go"
     done, notes, aside = run({"a": str(go), "b": ""}, list(range(6)), go)
     assert sorted(done) == list(range(6))
-    assert sorted(done.values()) == ["a", "b", "b", "b", "b", "b"]
+    assert (
+        list(done.values()).count("a") <= 1
+    )  # busy with one for as long as the others last, or not yet begun
     assert not notes
     assert not aside
 
@@ -101,6 +105,13 @@ def test_two_devices_make_the_same_data_as_one(
     assert "longest" not in done.err.splitlines()[-1]  # begun first
 
 
+def soon(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 8
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    return true()
+
+
 def test_a_worker_killed_on_one_of_two_devices(tmp_path: Path, videos: Path, one_expert: list[str]) -> None:
     names = [videos / f"{name}.mp4" for name in "abc"]
     reference, out = tmp_path / "reference.h5", tmp_path / "out.h5"
@@ -109,9 +120,10 @@ def test_a_worker_killed_on_one_of_two_devices(tmp_path: Path, videos: Path, one
     gate = Gate(videos / "b.mp4")
     options = [*one_expert, "--devices", "cpu,cpu"]
     with Running("extract", *names, out, *options, err=tmp_path / "err") as run_:
-        os.close(gate.wait_for_reader())  # whoever looks how long it lasts
         held = gate.wait_for_reader()
-        wait_until(lambda: "[2/3]" in (tmp_path / "err").read_text(), "the other videos to be done")
+        while not soon(lambda: "[2/3]" in (tmp_path / "err").read_text()):
+            os.close(held)  # that was who looks how long it lasts, before anything is done
+            held = gate.wait_for_reader()
         wait_until(lambda: len(run_.workers()) == 1, "the other device, which has nothing left to do")
         (tmp_path / "kept.mp4").replace(videos / "b.mp4")
         (worker,) = run_.workers()

@@ -94,7 +94,7 @@ def test_what_is_damaged_is_named(run: Path, tmp_path: Path) -> None:
         broken = tmp_path / Path(name).stem
         shutil.copytree(run, broken)
         (broken / name).write_text(content)
-        assert Path(name).name in at_once("report", broken, code=3).sentence
+        assert Path(name).name in at_once("report", broken, code=2).sentence
     assert "not a dataset" in at_once("report", tmp_path, code=3).sentence
 
 

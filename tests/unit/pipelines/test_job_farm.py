@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from skelkit.errors import ClusterError
 from skelkit.pipelines.site_profile import KINDS, SiteProfile
 
-pytest.importorskip("dask_jobqueue")
+if find_spec("dask_jobqueue") is None:
+    pytest.skip("dask-jobqueue is absent: the extra cluster", allow_module_level=True)
 
 from skelkit.pipelines.job_farm import JobFarm, job_script
 
