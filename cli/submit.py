@@ -125,10 +125,10 @@ def _inputs(arguments: list[str]) -> int:
         with contextlib.redirect_stdout(said):
             _command("extract").main([*arguments, "--dry-run", "--json"], standalone_mode=False)
     except ExpertError as error:  # nodes may have what this machine has not
-        from skelkit.pipelines.extract import find_sources
+        from skelkit.pipelines.submit import count_inputs
 
         typer.echo(f"skelkit: not to be checked here: {one_line(error.message)}", err=True)
-        return len(find_sources(_parsed("extract", arguments)["inputs"]))
+        return count_inputs(_parsed("extract", arguments)["inputs"])
     return len(json.loads(said.getvalue())["inputs"])
 
 

@@ -35,6 +35,13 @@ class Submitted:
     """Its number."""
 
 
+def count_inputs(inputs: Sequence[str]) -> int:
+    """Videos among what `skelkit.video.find_sources` takes."""
+    from skelkit.video import find_sources
+
+    return len(find_sources(inputs))
+
+
 def extraction(
     profile: SiteProfile, words: Sequence[str], *, inputs: Sequence[str], output: Path, shares: int
 ) -> list[Script]:
