@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,7 @@ def read_scores(run: Path, split: str) -> Scores:
                 probabilities=file["probabilities"].astype(np.float32),
                 class_names=tuple(file["class_names"].tolist()),
             )
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(
             f"expected the scores of a run in {path} ({error}); make them with "
             f"`skelkit test {run} --split {split} --data DIR`",
