@@ -1,9 +1,10 @@
-"""One step is one step, however it is spread over passes or processes."""
+"""One step is one step, however it is spread: over passes, over processes, compiled."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import plain_training
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import CLASSES, tiny_clips, tiny_recipe
 from torch import Tensor
 
-from skelkit.training import read_curves
+from skelkit.models import build
+from skelkit.training import Hardware, fit, read_curves
+
+CPU = Hardware(accelerator="cpu")
 
 
 def close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
@@ -63,3 +68,29 @@ def test_two_processes_are_one_of_twice_the_batch(tmp_path: Path) -> None:
     for name in ("lr", "train_loss", "train_top1", "val_loss", "val_top1"):
         pair = [figures(tmp_path / run, name) for run in ("two", "one")]
         assert pair[0] == pytest.approx(pair[1], rel=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "c++", "clang++"))),
+    reason="torch.compile needs a C++ compiler here",
+)
+def test_a_compiled_network_takes_the_same_steps(tmp_path: Path) -> None:
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        settings = {"skeleton": "lcr13", "channels": (8,), "dilations": (1,), "num_people": 1}
+        network = build("unik", {**settings, "num_classes": CLASSES})
+        training = {"epochs": 1, "compile": compiled}
+        fit(
+            network,
+            network.classifier,
+            tiny_recipe(training=training, optimizer={"milestones": [], "warmup_epochs": 0, "lr": 0.01}),
+            tmp_path / str(compiled),
+            train=tiny_clips(count=8, joints=13),
+            validation=None,
+            hardware=CPU,
+        )
+        found.append(network.state_dict())
+    assert len(figures(tmp_path / "True", "loss")) == 2
+    close(*found)
