@@ -65,29 +65,25 @@ def carry_out(run: Run) -> tuple[Path, float]:
     return run.folder, summary.result.top1
 
 
-def seeds(count: int) -> Sequence[int]:
-    return range(count)
-
-
 def networks(data: Path, out: Path, count: int) -> list[Run]:
     """UNIK's streams, then every other network."""
     recipes = {f"unik-{s}": (UNIK, (f"data.stream={s}",)) for s in STREAMS}
     recipes |= {preset: (preset, ()) for preset in NETWORKS.values()}
     return [
         Run(recipe=recipe, data=data, folder=out / f"{name}-{n}", settings=(f"training.seed={n}", *more))
-        for name, (recipe, more) in recipes.items() for n in seeds(count)
+        for name, (recipe, more) in recipes.items() for n in range(count)
     ]  # fmt: skip
 
 
 def network_table(out: Path, count: int) -> Table:
     table = Table("network", "top-1 %", "spread", "mean per class %", "parameters", title="JHMDB, split 1")
-    rows = {f"UNIK, {s}": [Result.of(read_scores(out / f"unik-{s}-{n}", "test")) for n in seeds(count)]
+    rows = {f"UNIK, {s}": [Result.of(read_scores(out / f"unik-{s}-{n}", "test")) for n in range(count)]
             for s in STREAMS}  # fmt: skip
     for streams in (STREAMS[:2], STREAMS):
-        fused = [fuse([out / f"unik-{s}-{n}" for s in streams]).fused for n in seeds(count)]
+        fused = [fuse([out / f"unik-{s}-{n}" for s in streams]).fused for n in range(count)]
         rows[f"UNIK, {' + '.join(streams)}"] = fused
     for name, preset in NETWORKS.items():
-        rows[name] = [Result.of(read_scores(out / f"{preset}-{n}", "test")) for n in seeds(count)]
+        rows[name] = [Result.of(read_scores(out / f"{preset}-{n}", "test")) for n in range(count)]
     size = {name: parameters(out / f"{preset}-0") for name, preset in NETWORKS.items()}
     size |= {f"UNIK, {s}": parameters(out / f"unik-{s}-0") for s in STREAMS}
     for name, results in rows.items():
@@ -146,7 +142,7 @@ def transfer(data: Path, out: Path, count: int, pool: ProcessPoolExecutor) -> Ta
     begun = [
         Run(recipe=UNIK, data=first, folder=out / f"first-{n}",
             settings=(f"training.seed={n}", "model.classes=7"))
-        for n in seeds(count)
+        for n in range(count)
     ]  # fmt: skip
     unlearnt = ("training.epochs=1", "optimizer.lr=1e-9", "optimizer.warmup_epochs=0")
     nothing = [
@@ -165,12 +161,12 @@ def transfer(data: Path, out: Path, count: int, pool: ProcessPoolExecutor) -> Ta
             recipe=UNIK, data=other, folder=out / f"{way.replace(', ', '-').replace(' ', '-')}-{share}-{n}",
             settings=("model.classes=7", *few(n, share, clips), *(m.replace("SEED", str(n)) for m in more)),
         )
-        for way, more in ways.items() for share in SHARES for n in seeds(count)
+        for way, more in ways.items() for share in SHARES for n in range(count)
     }  # fmt: skip
     top1 = dict(zip(runs, pool.map(carry_out, runs.values()), strict=True))
     table = Table("top-1 %, 7 other classes", *(f"{s:.0%} of labels" for s in SHARES), title="Pre-training")
     for way in ways:
-        cells = [spread([100 * top1[way, s, n][1] for n in seeds(count)])[0] for s in SHARES]
+        cells = [spread([100 * top1[way, s, n][1] for n in range(count)])[0] for s in SHARES]
         table.add_row(way, *cells)
     return table
 
