@@ -468,7 +468,5 @@ def _state(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a different type for every kind of damage
-        raise WeightsError(
-            f"expected a state dict (tensors by name) in {path}: {(str(error) or type(error).__name__).splitlines()[0]}",
-            path=path,
-        ) from error
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"expected a state dict (tensors by name) in {path}: {why}", path=path) from error
