@@ -7,10 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from skelkit.data import kernels
-from skelkit.data.pose_table import StoredClips
 from skelkit.errors import ConfigError
-from skelkit.structures import Bool, Float32, Int64
+from skelkit.structures import Bool, Float32
 
 PeopleRule = Literal["presence", "motion", "score"]
 """presence: frames in which a person is seen; motion: sum over joints and coordinates of the standard
@@ -42,12 +40,6 @@ class PersonSelection:
                 f"expected at least 1 person by {', '.join(get_args(PeopleRule))}, "
                 f"got {self.people} by {self.by!r}"
             )
-
-    def __call__(self, clips: StoredClips) -> Int64:
-        """(B, M) the numbers of the people, -1 where there are no more."""
-        chosen = np.empty((len(clips), self.people), np.int64)
-        kernels.choose(*clips.columns, kernels.RULES.index(self.by), clips.num_joints, chosen)
-        return chosen
 
 
 def fill_missing(points: Float32, visible: Bool, rule: FillRule) -> tuple[Float32, Bool]:

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from skelkit._version import __version__
+from skelkit.data.choosing import PersonSelection
 from skelkit.data.clip import Clip
-from skelkit.data.pose_table import DensePoses, PoseTables, StoredClips
+from skelkit.data.pose_table import DensePoses, PoseTables
 from skelkit.data.reader import ShardReader
 from skelkit.errors import ConfigError, ShardError
 from skelkit.structures import Int64, Skeleton, SkeletonSequence
@@ -220,8 +221,14 @@ class DatasetReader:
         shard, row = self._locate(index)
         return shard[row]
 
-    def read(self, positions: Iterable[int]) -> StoredClips:
-        """The poses of some clips as stored: the quick way, for training (`ShardReader.read`)."""
+    def read_dense(
+        self,
+        positions: Iterable[int],
+        *,
+        people: int | PersonSelection | None = None,
+        frames: int | None = None,
+    ) -> DensePoses:
+        """People of some clips as one array: the quick way, for training (`ShardReader.read_dense`)."""
         wanted = np.asarray([self._index(i) for i in positions], np.int64)
         if self._tables is None or self._process != os.getpid():  # what is open is the parent's
             clips = [shard.clips for shard in self.info.shards]
@@ -231,16 +238,10 @@ class DatasetReader:
             shard = self.shard(self.info.shards[number].name)
             if number not in self._tables:
                 self._tables.put(number, shard.table())
-        found = self._tables.read(wanted, shards)
+        found = self._tables.read(wanted, shards, people, frames)
         if len(self._tables) > len(self._shards):
             self._tables.keep([n for n, shard in enumerate(self.info.shards) if shard.name in self._shards])
         return found
-
-    def read_dense(
-        self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
-    ) -> DensePoses:
-        """Some clips as one array: `read`, then `StoredClips.dense`."""
-        return self.read(positions).dense(people, frames)
 
     def clip(self, index: int) -> Clip:
         """What is known of a clip besides its poses."""

@@ -1,9 +1,7 @@
 """Loops over stored poses as machine code: compiled where this module is first imported, and kept for later.
 
-All take clips as `skelkit.data.pose_table.StoredClips` holds them: ``block``, bytes of the shards' files;
-``clips``, (B, 7) int64 as `CLIP`; ``runs``, (R, 5) int64 as `RUN`: rows of one person that follow each other
-in time and in the block; ``grid``, (B, C + 1) float32, origin and step of the coordinates. All are taken as
-they come: that they fit each other is checked where a shard's table is made.
+What they take of a shard is as `skelkit.data.pose_table.PoseTable` has it, and taken as it comes: that it
+fits together is checked where a shard's table is made.
 """
 
 from __future__ import annotations
@@ -17,12 +15,13 @@ from typing import Any
 import numba
 import numpy as np
 
-CLIP = ("begin", "end", "start", "people", "frames", "height", "width")
-"""The clip's runs; where its bytes begin in the block; M, T, H, W."""
-BEGIN, END, START = range(3)
+CLIP = ("first_run", "end_run", "first_read", "end_read", "bytes", "people", "frames", "height", "width")
+"""The clip's runs; its reads, and the bytes of all of them; M, T, H, W."""
+FIRST_RUN, END_RUN, FIRST_READ, END_READ, BYTES, PEOPLE, FRAMES = range(7)
 
 RUN = ("rows", "person", "step", "keypoints", "scores")
-"""How many rows, of which person of the clip, from which time step; where they begin in the clip's bytes."""
+"""Rows of one person that follow each other in time and in the file: how many, of which person of the clip,
+from which time step; where they begin in the clip's bytes."""
 ROWS, PERSON, STEP, KEYPOINTS, SCORES = range(5)
 
 RULES = ("presence", "motion", "score")
@@ -31,8 +30,6 @@ RULES = ("presence", "motion", "score")
 # As in fixed_point; here as numbers of their own, for what is kept on disk follows changes of this file only.
 MISSING = np.int16(-(2**15))
 SCORE_STEP = np.float32(1 / 255)
-
-_CLIPS = "u1[::1],i8[:,::1],i8[:,::1],f4[:,::1]"
 
 
 def _compiled(arguments: str | None) -> Callable[[Any], Any]:
@@ -57,33 +54,20 @@ _pread = _types.ExternalFunction("pread", _intp(_types.int32, _uintp, _uintp, _t
 """Of the C library: ssize_t pread(int fd, void *to, size_t size, off_t offset)."""
 
 
-@_compiled("i8[::1],i8[:,::1],i8[:,::1],u1[::1],i8[:,::1],i8[::1]")
-def fetch(fds, records, reads, block, clips, failed):
-    """Read clips into `block`, and `clips` as `CLIP` says.
-
-    Args:
-        fds: (B,) open files.
-        records: (B, 9) as `skelkit.data.pose_table.PoseTable.clips`.
-        reads: (reads, 2) offset and size.
-        block: As many bytes as all reads of the records have.
-        clips: (B, 7).
-        failed: (2,) the clip and the read that did not work are written here.
-    """
+@_compiled(None)
+def _fetch(fd, reads, block):
+    """The bytes of a clip; returns how many reads worked."""
     at = 0
-    for b in range(len(records)):
-        clips[b, BEGIN], clips[b, END], clips[b, START] = records[b, 0], records[b, 1], at
-        for i in range(4):
-            clips[b, 3 + i] = records[b, 5 + i]
-        for r in range(records[b, 2], records[b, 3]):
-            done = 0
-            while done < reads[r, 1]:
-                to, left = block.ctypes.data + at + done, reads[r, 1] - done
-                got = _pread(np.int32(fds[b]), _uintp(to), _uintp(left), reads[r, 0] + done)
-                if got <= 0:
-                    failed[0], failed[1] = b, r
-                    return
-                done += got
-            at += done
+    for r in range(len(reads)):
+        done = 0
+        while done < reads[r, 1]:
+            to, left = block.ctypes.data + at + done, reads[r, 1] - done
+            got = _pread(np.int32(fd), _uintp(to), _uintp(left), reads[r, 0] + done)
+            if got <= 0:
+                return r
+            done += got
+        at += done
+    return len(reads)
 
 
 @_compiled(None)
@@ -120,52 +104,48 @@ def _rows(block, keypoints_at, scores_at, grid, keypoints, visible, scores):
         scores[i] = np.float32(score[i]) * SCORE_STEP
 
 
-@_compiled(f"{_CLIPS},i8[:,::1],f4[:,:,:,:,::1],b1[:,:,:,::1],f4[:,:,:,::1]")
-def decode(block, clips, runs, grid, chosen, keypoints, visible, scores):
-    """All time steps of the people `chosen`, (B, M), -1 = nobody, into the arrays of `DensePoses`."""
-    count, people, steps, joints, dimensions = keypoints.shape
-    width = joints * dimensions
-    points = keypoints.reshape(count * people, steps * width)
-    seen = visible.reshape(count * people, steps * joints)
-    score = scores.reshape(count * people, steps * joints)
-    for b in range(count):
-        for m in range(people):
-            i, end = b * people + m, 0
-            for r in range(clips[b, BEGIN], clips[b, END]):
-                if runs[r, PERSON] != chosen[b, m]:
-                    continue
-                start = min(runs[r, STEP], steps)
-                stop = min(start + runs[r, ROWS], steps)
-                points[i, end * width : start * width] = 0
-                seen[i, end * joints : start * joints] = False
-                score[i, end * joints : start * joints] = 0
-                _rows(
-                    block,
-                    runs[r, KEYPOINTS] + clips[b, START],
-                    runs[r, SCORES] + clips[b, START],
-                    grid[b],
-                    points[i, start * width : stop * width],
-                    seen[i, start * joints : stop * joints],
-                    score[i, start * joints : stop * joints],
-                )
-                end = stop
-            points[i, end * width :] = 0
-            seen[i, end * joints :] = False
-            score[i, end * joints :] = 0
+@_compiled(None)
+def _decode(block, runs, grid, person, keypoints, visible, scores):
+    """All time steps of a person; nobody's number gives an empty one."""
+    steps, joints = visible.shape
+    points, seen, score = keypoints.ravel(), visible.ravel(), scores.ravel()
+    width = joints * keypoints.shape[2]
+    end = 0
+    for r in range(len(runs)):
+        if runs[r, PERSON] != person:
+            continue
+        start = min(runs[r, STEP], steps)
+        stop = min(start + runs[r, ROWS], steps)
+        points[end * width : start * width] = 0
+        seen[end * joints : start * joints] = False
+        score[end * joints : start * joints] = 0
+        _rows(
+            block,
+            runs[r, KEYPOINTS],
+            runs[r, SCORES],
+            grid,
+            points[start * width : stop * width],
+            seen[start * joints : stop * joints],
+            score[start * joints : stop * joints],
+        )
+        end = stop
+    points[end * width :] = 0
+    seen[end * joints :] = False
+    score[end * joints :] = 0
 
 
 @_compiled(None)
-def _total_score(block, base, runs, joints):
+def _total_score(block, runs, joints):
     total = 0
     for r in range(len(runs)):
-        at = runs[r, SCORES] + base
+        at = runs[r, SCORES]
         for i in range(at, at + runs[r, ROWS] * joints):
             total += block[i]
     return total
 
 
 @_compiled(None)
-def _motion(block, base, runs, joints, dimensions):
+def _motion(block, runs, joints, dimensions):
     """Sum over joints and coordinates of the standard deviation over time, in steps of the grid."""
     width = joints * dimensions
     total = 0.0
@@ -173,7 +153,7 @@ def _motion(block, base, runs, joints, dimensions):
         count, mean, spread = 0, 0.0, 0.0
         for again in range(2):
             for r in range(len(runs)):
-                at = runs[r, KEYPOINTS] + base + 2 * j
+                at = runs[r, KEYPOINTS] + 2 * j
                 for place in range(at, at + 2 * width * runs[r, ROWS], 2 * width):
                     level = _level(block, place)
                     if level != MISSING and again:
@@ -187,29 +167,65 @@ def _motion(block, base, runs, joints, dimensions):
     return total
 
 
-@_compiled(f"{_CLIPS},i8,i8,i8[:,::1]")
-def choose(block, clips, runs, grid, rule, joints, chosen):
-    """The people with the highest value by `RULES`, highest first, into `chosen`, (B, M); -1 = nobody."""
-    for b in range(len(chosen)):
-        base, low, end = clips[b, START], clips[b, BEGIN], clips[b, END]
-        value = np.empty(runs[end - 1, PERSON] + 1 if end > low else 0)
+@_compiled(None)
+def _choose(block, runs, rule, joints, dimensions, chosen):
+    """The people with the highest value by `RULES`, highest first, into `chosen`, (M,); -1 = nobody."""
+    low, end = 0, len(runs)
+    value = np.empty(runs[end - 1, PERSON] + 1 if end else 0)
+    for m in range(value.size):
+        high, rows = low, 0
+        while high < end and runs[high, PERSON] == m:
+            rows += runs[high, ROWS]
+            high += 1
+        if rule == 0:
+            value[m] = rows
+        elif rule == 1:
+            value[m] = _motion(block, runs[low:high], joints, dimensions)
+        else:
+            value[m] = _total_score(block, runs[low:high], joints) / rows
+        low = high
+    for i in range(chosen.size):
+        best = -1
         for m in range(value.size):
-            high, rows = low, 0
-            while high < end and runs[high, PERSON] == m:
-                rows += runs[high, ROWS]
-                high += 1
-            if rule == 0:
-                value[m] = rows
-            elif rule == 1:
-                value[m] = _motion(block, base, runs[low:high], joints, grid.shape[1] - 1)
-            else:
-                value[m] = _total_score(block, base, runs[low:high], joints) / rows
-            low = high
-        for i in range(chosen.shape[1]):
-            best = -1
-            for m in range(value.size):
-                if value[m] >= 0 and (best < 0 or value[m] > value[best]):
-                    best = m
-            chosen[b, i] = best
-            if best >= 0:
-                value[best] = -1  # taken
+            if value[m] >= 0 and (best < 0 or value[m] > value[best]):
+                best = m
+        chosen[i] = best
+        if best >= 0:
+            value[best] = -1  # taken
+
+
+@_compiled(
+    "i8[::1],i8[:,::1],i8[:,::1],i8[:,::1],f4[:,::1],i8,i8[:,::1],f4[:,:,:,:,::1],b1[:,:,:,::1],f4[:,:,:,::1],i8[::1]"
+)
+def read(fds, clips, reads, runs, grid, rule, chosen, keypoints, visible, scores, failed):
+    """Read clips and decode them, one after the other: what is read of a clip stays near the processor.
+
+    Args:
+        fds: (B,) open files.
+        clips: (B, 9) as `CLIP`.
+        reads: (reads, 2) offset and size in the file.
+        runs: (R, 5) as `RUN`.
+        grid: (B, C + 1) origin and step of the coordinates.
+        rule: Which people are wanted: number of one of `RULES`; -1 = the first ones.
+        chosen: (B, M) which they are is written here; -1 = nobody.
+        keypoints: (B, M, T, K, C), this and what follows as in `skelkit.data.pose_table.DensePoses`.
+        visible: (B, M, T, K).
+        scores: (B, M, T, K).
+        failed: (2,) the clip and the read that did not work are written here.
+    """
+    joints, dimensions = keypoints.shape[3:]
+    block = np.empty(clips[:, BYTES].max(), np.uint8)
+    for b in range(len(clips)):
+        first, end = clips[b, FIRST_READ], clips[b, END_READ]
+        worked = _fetch(fds[b], reads[first:end], block)
+        if worked < end - first:
+            failed[0], failed[1] = b, first + worked
+            return
+        own = runs[clips[b, FIRST_RUN] : clips[b, END_RUN]]
+        if rule >= 0:
+            _choose(block, own, rule, joints, dimensions, chosen[b])
+        else:
+            for m in range(chosen.shape[1]):
+                chosen[b, m] = m if m < clips[b, PEOPLE] else -1
+        for m in range(chosen.shape[1]):
+            _decode(block, own, grid[b], chosen[b, m], keypoints[b, m], visible[b, m], scores[b, m])

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from skelkit.data.fixed_point import UInt8
+from skelkit.data.choosing import PersonSelection
 from skelkit.data.layout import damaged
 from skelkit.errors import ConfigError
 from skelkit.structures import Bool, Float32, Int64
@@ -23,7 +23,7 @@ from skelkit.structures import Bool, Float32, Int64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DensePoses:
-    """The people of clips as arrays without NaN."""
+    """People of B clips as arrays without NaN: M of each in T time steps, with nobody where it has fewer."""
 
     keypoints: Float32
     """(B, M, T, K, C) in the unit of the shard; 0 where not visible."""
@@ -31,87 +31,12 @@ class DensePoses:
     """(B, M, T, K)."""
     scores: Float32
     """(B, M, T, K); 0 where not visible."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class StoredClips:
-    """The poses of B clips as they lie in their shards."""
-
-    block: UInt8
-    """Bytes of the files, clip by clip."""
-    clips: Int64
-    """(B, 7), see `skelkit.data.kernels.CLIP`."""
-    runs: Int64
-    """(R, 5) see `skelkit.data.kernels.RUN`; of more clips than these, perhaps."""
-    grid: Float32
-    """(B, C + 1) origin and step of the coordinates."""
-    num_joints: int
-    """K."""
-
-    def __len__(self) -> int:
-        """B."""
-        return len(self.clips)
-
-    @property
-    def num_people(self) -> list[int]:
-        """Of each clip."""
-        return self.clips[:, 3].tolist()  # type: ignore[no-any-return]
-
-    @property
-    def num_frames(self) -> list[int]:
-        """T of each clip."""
-        return self.clips[:, 4].tolist()  # type: ignore[no-any-return]
-
-    @property
-    def image_sizes(self) -> list[tuple[int, int]]:
-        """(H, W) of the upright frames of each clip; 0 where unknown."""
-        return [(height, width) for height, width in self.clips[:, 5:].tolist()]
-
-    @property
-    def columns(self) -> tuple[UInt8, Int64, Int64, Float32]:
-        """As the functions of `skelkit.data.kernels` take them."""
-        return self.block, self.clips, self.runs, self.grid
-
-    def dense(self, people: int | Int64 | None = None, frames: int | None = None) -> DensePoses:
-        """All time steps of some people.
-
-        Args:
-            people: M, the first so many of every clip; or (B, M) which ones, -1 = nobody; None = as many as
-                the clip with most has. Beyond those of a clip nobody is seen.
-            frames: T; shorter clips are filled up with frames without people, longer ones are cut; None =
-                as many as the longest has.
-
-        Raises:
-            ConfigError: numbers of people or frames that are none.
-        """
-        from skelkit.data import kernels
-
-        people = max(self.num_people) if people is None else people
-        frames = max(self.num_frames) if frames is None else frames
-        if isinstance(people, int):
-            chosen = np.empty((len(self), _count("people", people)), np.int64)
-            chosen[:] = np.arange(people)
-        else:
-            chosen = self._chosen(people)
-        shape = *chosen.shape, _count("frames", frames), self.num_joints
-        keypoints = np.empty((*shape, self.grid.shape[1] - 1), np.float32)
-        visible, scores = np.empty(shape, np.bool_), np.empty(shape, np.float32)
-        kernels.decode(*self.columns, chosen, keypoints, visible, scores)
-        return DensePoses(keypoints=keypoints, visible=visible, scores=scores)
-
-    def _chosen(self, people: Int64) -> Int64:
-        if people.ndim != 2 or len(people) != len(self) or people.dtype.kind not in "iu":
-            raise ConfigError(
-                f"expected ({len(self)}, M) numbers of people, got {people.dtype} {people.shape}"
-            )
-        chosen: Int64 = np.ascontiguousarray(people, np.int64)
-        return chosen
-
-
-def _count(what: str, count: int) -> int:
-    if count < 0:
-        raise ConfigError(f"expected a number of {what}, got {count}")
-    return count
+    chosen: Int64
+    """(B, M) their numbers among the people of the clip; -1 = nobody."""
+    num_frames: list[int]
+    """Of each clip."""
+    image_sizes: list[tuple[int, int]]
+    """(H, W) of the upright frames of each clip; 0 where unknown."""
 
 
 class StoredRows:
@@ -236,8 +161,7 @@ class PoseTable:
     reads: Int64
     """(reads, 2) offset and size in the file."""
     clips: Int64
-    """(clips, 9): first run and the one behind the last; first read and the one behind the last; bytes of
-    all of them; people, time steps, H, W."""
+    """(clips, 9), see `skelkit.data.kernels.CLIP`."""
     grid: Float32
     """(clips, C + 1) origin and step."""
     num_joints: int
@@ -351,28 +275,41 @@ class PoseTables:
         self._reads = np.concatenate([self._reads, table.reads])
         self._known[shard] = True
 
-    def read(self, positions: Int64, shards: Int64) -> StoredClips:
-        """The poses of some clips, of shards that are open.
+    def read(
+        self, positions: Int64, shards: Int64, people: int | PersonSelection | None, frames: int | None
+    ) -> DensePoses:
+        """People of some clips, of shards that are open: `skelkit.data.reader.ShardReader.read_dense`.
 
         Raises:
-            ConfigError: no clip.
+            ConfigError: no clip; numbers of people or frames that are none.
             ShardError: they cannot be read.
         """
         from skelkit.data import kernels
 
         if not len(positions):
             raise ConfigError("expected at least one clip to read, got none")
-        records = self._clips[positions]
-        block = np.empty(int(records[:, 4].sum()), np.uint8)
-        clips, failed = np.empty((len(records), 7), np.int64), np.full(2, -1)
-        kernels.fetch(self._fds[shards], records, self._reads, block, clips, failed)
+        clips, grid = self._clips[positions], self._grid[positions]
+        most, longest = clips[:, [kernels.PEOPLE, kernels.FRAMES]].max(axis=0).tolist()
+        rule, count = -1, most if people is None else people
+        if isinstance(count, PersonSelection):
+            rule, count = kernels.RULES.index(count.by), count.people
+        frames = longest if frames is None else frames
+        if count < 0 or frames < 0:
+            raise ConfigError(f"expected numbers of people and of frames, got {count} and {frames}")
+        shape = len(clips), count, frames, self._num_joints
+        keypoints = np.empty((*shape, grid.shape[1] - 1), np.float32)
+        visible, scores = np.empty(shape, np.bool_), np.empty(shape, np.float32)
+        chosen, failed = np.empty(shape[:2], np.int64), np.full(2, -1)
+        places = self._fds[shards], clips, self._reads, self._runs, grid
+        kernels.read(*places, rule, chosen, keypoints, visible, scores, failed)
         if failed[0] >= 0:
             shard, (offset, size) = int(shards[failed[0]]), self._reads[failed[1]].tolist()
             raise damaged(self._open[shard].path, f"no {size} bytes could be read from byte {offset}")
-        return StoredClips(
-            block=block,
-            clips=clips,
-            runs=self._runs,
-            grid=self._grid[positions],
-            num_joints=self._num_joints,
+        return DensePoses(
+            keypoints=keypoints,
+            visible=visible,
+            scores=scores,
+            chosen=chosen,
+            num_frames=clips[:, kernels.FRAMES].tolist(),
+            image_sizes=[(height, width) for height, width in clips[:, -2:].tolist()],
         )

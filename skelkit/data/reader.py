@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from skelkit.data.choosing import PersonSelection
 from skelkit.data.clip import STATUSES, Clip, Status
 from skelkit.data.fixed_point import MISSING, Grid, decode_scores
 from skelkit.data.layout import (
@@ -30,7 +31,7 @@ from skelkit.data.layout import (
     expert_group,
     extent_path,
 )
-from skelkit.data.pose_table import DensePoses, PoseTable, PoseTables, StoredClips
+from skelkit.data.pose_table import DensePoses, PoseTable, PoseTables
 from skelkit.data.rows import Int32, Record, Rows, decode
 from skelkit.errors import ConfigError, ShardError
 from skelkit.registry import unknown
@@ -172,22 +173,29 @@ class ShardReader:
         """The people of a clip."""
         return self._sequence(index, "poses", None)
 
-    def read(self, positions: Iterable[int]) -> StoredClips:
-        """The poses of some clips as stored: the quick way, for training.
+    def read_dense(
+        self,
+        positions: Iterable[int],
+        *,
+        people: int | PersonSelection | None = None,
+        frames: int | None = None,
+    ) -> DensePoses:
+        """People of some clips as one array: the quick way, for training.
 
         Checksums are not looked at; the first call reads who is seen when in the whole shard.
 
+        Args:
+            positions: Which clips, at least one.
+            people: M, the first so many of every clip, or how they are chosen; None = as many as the clip
+                with most has.
+            frames: T; shorter clips are filled up with frames without people, longer ones are cut; None =
+                as many as the longest has.
+
         Raises:
-            ConfigError: no clip.
+            ConfigError: no clip; numbers of people or frames that are none.
         """
         wanted = np.asarray([self._position(i) for i in positions], np.int64)
-        return self._tables.read(wanted, np.zeros_like(wanted))
-
-    def read_dense(
-        self, positions: Iterable[int], *, people: int | None = None, frames: int | None = None
-    ) -> DensePoses:
-        """Some clips as one array: `read`, then `StoredClips.dense`."""
-        return self.read(positions).dense(people, frames)
+        return self._tables.read(wanted, np.zeros_like(wanted), people, frames)
 
     @cached_property
     def _tables(self) -> PoseTables:

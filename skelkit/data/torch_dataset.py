@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from skelkit.data.choosing import FillRule, PersonSelection, fill_missing
 from skelkit.data.dataset import DatasetReader, open_clips
-from skelkit.data.pose_table import StoredClips
+from skelkit.data.pose_table import DensePoses
 from skelkit.data.reader import ShardReader
 from skelkit.data.sampling import FrameSampler, UniformSegments
 from skelkit.data.streams import Stream, bones, motion
@@ -68,12 +68,12 @@ class ClipInput:
             raise ConfigError(f"{skeleton.name} has no {self.centre!r}, nor what it could be made of")
 
     def __call__(
-        self, clips: StoredClips, skeleton: Skeleton, chances: Sequence[np.random.Generator | None]
+        self, clips: DensePoses, skeleton: Skeleton, chances: Sequence[np.random.Generator | None]
     ) -> list[tuple[Float32, Bool]]:
         """Make it.
 
         Args:
-            clips: B of them.
+            clips: B of them, of the chosen `people`.
             skeleton: Their joint set.
             chances: B of them; None = as in a test.
 
@@ -81,13 +81,10 @@ class ClipInput:
             For each keypoints (num_clips, M, L, K, C), 0 where there is none, and visible (num_clips, M, L,
             K): seen, not filled in. A clip without frames is treated as one frame without people.
         """
-        lengths = [max(1, frames) for frames in clips.num_frames]
-        found = clips.dense(self.people(clips), max(lengths))
+        columns = clips.keypoints, clips.visible, clips.num_frames, clips.image_sizes
         return [
             self.from_dense(points[:, :frames], visible[:, :frames], image_size, skeleton, rng)
-            for points, visible, frames, image_size, rng in zip(
-                found.keypoints, found.visible, lengths, clips.image_sizes, chances, strict=True
-            )
+            for points, visible, frames, image_size, rng in zip(*columns, chances, strict=True)
         ]
 
     def from_dense(
@@ -101,12 +98,15 @@ class ClipInput:
         """The same of one clip.
 
         Args:
-            points: (M, T, K, C) the chosen people, at least one frame; 0 where not visible.
+            points: (M, T, K, C) the chosen people; 0 where not visible.
             visible: (M, T, K).
             image_size: H, W.
             skeleton: Their joint set.
             rng: None = as in a test.
         """
+        if not points.shape[1]:
+            points = np.zeros((len(points), 1, *points.shape[2:]), np.float32)
+            visible = np.zeros(points.shape[:-1], bool)
         points, known = fill_missing(points, visible, self.missing)
         masks = np.stack([known, visible], axis=-1)
         origin = centre_of(points, known, skeleton, self.centre) if self.centre is not None else None
@@ -218,7 +218,7 @@ class SkeletonDataset(Dataset[ClipSample]):
         if self._source is None or self._process != os.getpid():  # what is open is the parent's
             self._source, self._process = open_clips(self.path), os.getpid()
         at, epoch = [i % len(self) for i in indices], int(self._epoch)
-        clips = self._source.read(self.positions[at].tolist())
+        clips = self._source.read_dense(self.positions[at].tolist(), people=self.inputs.people)
         chances = [np.random.default_rng((self.seed, epoch, i)) if self.training else None for i in at]
         made = self.inputs(clips, self.skeleton, chances)
         return [

@@ -115,10 +115,12 @@ def test_people_are_chosen_by_the_rule(
         for i, count in enumerate(people):
             writer.write(random_sequence(seed + i, people=count, frames=9, video_id=f"clip{i}"))
     with ShardReader(path) as reader:
-        stored = reader.read(range(len(people)))
-    got, dense = PersonSelection(people=wanted, by=rule)(stored), stored.dense()
+        selected = reader.read_dense(range(len(people)), people=PersonSelection(people=wanted, by=rule))
+        dense = reader.read_dense(range(len(people)))
+        people = [sequence.num_people for sequence in reader]
+    got = selected.chosen
     assert got.shape == (len(people), wanted)
-    for b, count in enumerate(stored.num_people):
+    for b, count in enumerate(people):
         values = []
         for points, visible, scores in zip(
             dense.keypoints[b, :count], dense.visible[b, :count], dense.scores[b, :count], strict=True
@@ -138,6 +140,10 @@ def test_people_are_chosen_by_the_rule(
         np.testing.assert_allclose([values[m] for m in chosen], [values[m] for m in expected], rtol=1e-4)
         assert len(set(chosen)) == len(expected)
         assert (got[b, len(expected) :] == -1).all()
+        for name in ("keypoints", "visible", "scores"):
+            of_all, of_chosen = getattr(dense, name)[b], getattr(selected, name)[b]
+            np.testing.assert_array_equal(of_chosen[: len(chosen)], of_all[chosen])
+            assert not of_chosen[len(chosen) :].any()
         if rule == "presence":
             assert chosen == expected
 

@@ -46,12 +46,12 @@ def test_any_clip(tmp_path_factory: pytest.TempPathFactory, put: SkeletonSequenc
     path = tmp_path_factory.mktemp("shard") / "one.h5"
     write_clip_file(path, sequence=put, skeleton=PAIR, recipe={})
     with ShardReader(path) as reader:
-        clips = reader.read([0])
-        assert_equal(clips.dense(), reader[0])
-        assert clips.dense().keypoints.shape == (1, *reader[0].keypoints.shape)
+        clips = reader.read_dense([0])
+        assert_equal(clips, reader[0])
+        assert clips.keypoints.shape == (1, *reader[0].keypoints.shape)
         assert clips.image_sizes == [put.image_size]
         assert clips.num_frames == [put.num_frames]
-        assert clips.num_people == [reader[0].num_people]
+        assert clips.chosen.tolist() == [list(range(reader[0].num_people))]
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_clips_in_any_order(shard: Path) -> None:
             assert_equal(reader.read_dense([index]), reader[index])
         assert_equal(reader.read_dense([-2]), reader[-2])
         with pytest.raises(IndexError):
-            reader.read([0, len(reader)])
+            reader.read_dense([0, len(reader)])
         with pytest.raises(ConfigError, match="at least one clip"):
-            reader.read([])
+            reader.read_dense([])
 
 
 @given(st.data())
@@ -90,6 +90,8 @@ def test_clips_in_one_go(shard: Path, data: st.DataObject) -> None:
         assert dense.keypoints.shape == (len(positions), most, longest, 17, 2)
         people, frames = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 300))
         cut = reader.read_dense(positions, people=people, frames=frames)
+        numbers = [[m if m < s.num_people else -1 for m in range(people)] for s in sequences]
+        np.testing.assert_array_equal(cut.chosen, np.reshape(numbers, (len(positions), people)))
         assert cut.keypoints.shape == (len(positions), people, frames, 17, 2)
         for got, whole in zip(
             (cut.keypoints, cut.visible, cut.scores),
@@ -105,35 +107,11 @@ def test_columns_that_lie_apart_are_read_all_the_same(shard: Path, monkeypatch: 
     test_clips_in_any_order(shard)
 
 
-@given(st.data())
-@settings(deadline=None, max_examples=30)
-def test_some_people_in_some_order_and_nobody_beside_them(shard: Path, data: st.DataObject) -> None:
-    with ShardReader(shard) as reader:
-        positions = data.draw(st.lists(st.integers(0, len(reader) - 1), min_size=1, max_size=3))
-        people = data.draw(st.lists(st.integers(-1, 4), min_size=len(positions), max_size=len(positions)))
-        chosen = np.asarray([[m, -1, 0] for m in people])
-        dense = reader.read(positions).dense(chosen)
-        for b, i in enumerate(positions):
-            for m, person in enumerate(chosen[b].tolist()):
-                sequence = reader[i]
-                if 0 <= person < sequence.num_people:
-                    frames = sequence.num_frames
-                    points = np.nan_to_num(sequence.keypoints[person])
-                    np.testing.assert_array_equal(dense.keypoints[b, m, :frames], points)
-                    np.testing.assert_array_equal(dense.scores[b, m, :frames], sequence.scores[person])
-                else:
-                    assert not dense.visible[b, m].any() and not dense.keypoints[b, m].any()
-
-
 def test_numbers_that_are_none_are_refused(shard: Path) -> None:
     with ShardReader(shard) as reader:
-        clips = reader.read([0, 2])
-    for people in (np.zeros((1, 2), int), np.zeros(2, int), np.zeros((2, 1))):
-        with pytest.raises(ConfigError, match="numbers of people"):
-            clips.dense(people)
-    for wrong in ({"people": -1}, {"frames": -1}):
-        with pytest.raises(ConfigError, match="-1"):
-            clips.dense(**wrong)
+        for wrong in ({"people": -1}, {"frames": -1}):
+            with pytest.raises(ConfigError, match="-1"):
+                reader.read_dense([0, 2], **wrong)
 
 
 def test_three_dimensions(tmp_path: Path) -> None:
@@ -159,17 +137,17 @@ def test_columns_that_contradict_each_other_are_damage(
     with h5py.File(tmp_path / "a.h5", "r+") as h5:
         h5[column][row] = value
     with ShardReader(tmp_path / "a.h5") as reader, pytest.raises(ShardError, match="damaged"):
-        reader.read([0])
+        reader.read_dense([0])
 
 
 def test_a_file_cut_while_it_is_open_is_damage(tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
         writer.write(random_sequence(1, people=2))
     with ShardReader(tmp_path / "a.h5") as reader:
-        reader.read([0])
+        reader.read_dense([0])
         os.truncate(tmp_path / "a.h5", 4000)
         with pytest.raises(ShardError, match="damaged"):
-            reader.read([0])
+            reader.read_dense([0])
 
 
 # Datasets
