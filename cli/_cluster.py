@@ -72,6 +72,7 @@ class _Narrator:
 _TEXTS = {
     "dashboard": "dashboard: {address}",
     "asked": "asked for {workers} workers",
+    "ended": "{count} jobs have ended: {why}",
     "refused": "jobs refused, asking again: {why}",
     "ready": "worker {worker} is ready ({there})",
     "left": "worker {worker} left: {why} ({there})",

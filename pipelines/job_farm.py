@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from skelkit.errors import ClusterError
+from skelkit.pipelines.ended_jobs import ended_jobs, last_words, workers_of
 from skelkit.pipelines.scheduling import Observer
 from skelkit.pipelines.site_profile import SiteProfile
 
@@ -21,6 +22,8 @@ _CLASSES = {
     "sge": "SGECluster",
     "htcondor": "HTCondorCluster",
 }
+_VAIN = 3
+"""Jobs for each worker wanted that may end before any worker comes, until no more are submitted."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -30,20 +33,28 @@ class JobFarm:
     Args:
         cluster: Of dask-jobqueue.
         profile: Of the site.
+        logs: Folder for what jobs print.
         observe: Told when jobs are asked for.
     """
 
     cluster: Any
     profile: SiteProfile
+    logs: Path
     observe: Observer
     _asked: int = field(init=False, default=0)
+    _came: set[str] = field(init=False, default_factory=set)
+    _mourned: set[str] = field(init=False, default_factory=set)
+    """Numbers of jobs that ended in vain."""
+    _vain: int = field(init=False, default=0)
+    """How many did since the last worker came."""
 
     def want(self, count: int) -> None:
         """Have up to so many workers; jobs that ended are submitted again.
 
         Raises:
-            ClusterError: the batch system does not take the first ones.
+            ClusterError: the batch system does not take the first ones, or they end and no worker comes.
         """
+        self._drop_ended()
         limits = self.profile.workers
         wanted = max(self._asked, limits.min, min(limits.max, count))
         if wanted > self._asked:
@@ -59,6 +70,36 @@ class JobFarm:
                     f"expected {self.profile.kind} to take a job, got: {why}; try checking the site profile"
                 ) from error
             self.observe("refused", why=why)  # it may be in a better mood when asked again
+
+    def _drop_ended(self) -> None:
+        """Forget jobs that are gone, so that others are submitted in their place.
+
+        Raises:
+            ClusterError: there were others often enough, and all are gone.
+        """
+        there = workers_of(self.cluster).keys()
+        if there - self._came:
+            self._vain = 0
+            self._mourned.clear()
+        self._came = set(there)
+        ended = ended_jobs(self.cluster, self.profile.kind)
+        if not (fresh := set(ended.values()) - self._mourned):
+            return
+        self._mourned |= fresh
+        self._vain += len(fresh)
+        job = max(fresh, key=float)
+        said = last_words(self.logs, job)
+        why = f"the last is {job}" + (f", which said: {said}" if said else "")
+        if self._vain < _VAIN * self._asked:
+            self.observe("ended", count=len(fresh), why=why)
+            self.cluster.sync(self.cluster.scale_down, list(ended))
+        elif len(ended) < len(self.cluster.workers):
+            self.observe("ended", count=len(fresh), why=f"{why}; no more in their place")
+        else:
+            raise ClusterError(
+                f"{self._vain} jobs in a row ended without a new worker; {why}; look into {self.logs}, and "
+                "try `skelkit cluster check`"
+            )
 
     def release(self, name: str) -> None:
         """End the job of this worker."""
@@ -89,7 +130,7 @@ def start_jobs(profile: SiteProfile, logs: Path, stack: ExitStack, observe: Obse
         except (RuntimeError, OSError, ValueError) as error:
             raise ClusterError(f"cannot start a scheduler for workers: {error}") from error
     stack.callback(cluster.close)
-    return cluster.scheduler_address, JobFarm(cluster=cluster, profile=profile, observe=observe)
+    return cluster.scheduler_address, JobFarm(cluster=cluster, profile=profile, logs=logs, observe=observe)
 
 
 def job_script(profile: SiteProfile, logs: Path) -> str:

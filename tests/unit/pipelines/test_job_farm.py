@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -76,33 +79,67 @@ def test_the_least_of_a_profile(kind: str, tmp_path: Path) -> None:
 
 
 class Jobs:
-    """Counts."""
+    """Stands in for a cluster of dask-jobqueue and its batch system."""
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.asked: list[int] = []
         self.ended: list[list[str]] = []
         self.refuses = refuses
+        self.workers: dict[str, SimpleNamespace] = {}
+        self.scheduler = SimpleNamespace(workers={})
+        self.count = 0
 
     def scale(self, count: int) -> None:
         self.asked.append(count)
 
     async def scale_down(self, names: list[str]) -> None:
+        for name in names:
+            del self.workers[name]
         self.ended.append(names)
 
-    def sync(self, function: Any, *arguments: Any) -> None:
+    async def start(self) -> None:
         if self.refuses:
             raise RuntimeError("sbatch: error:\n invalid partition specified: long")
-        if arguments != (self,):
-            self.ended.append(*arguments)
+        while len(self.workers) < self.asked[-1]:
+            self.count += 1
+            self.workers[f"w{self.count}"] = SimpleNamespace(
+                job_id=str(self.count), job_id_regexp=r"(?P<job_id>\d+)"
+            )
+
+    def __await__(self) -> Any:
+        return self.start().__await__()
+
+    def sync(self, function: Any, *arguments: Any) -> Any:
+        return asyncio.run(function(*arguments))
 
 
-def test_as_many_jobs_as_there_is_work_for() -> None:
-    jobs = Jobs()
+def farm_of(jobs: Jobs, logs: Path, **more: Any) -> tuple[JobFarm, list[tuple[str, dict[str, Any]]]]:
+    seen: list[tuple[str, dict[str, Any]]] = []
     farm = JobFarm(
         cluster=jobs,
-        profile=profile("slurm", workers={"min": 2, "max": 8}),
-        observe=lambda event, **facts: None,
+        profile=profile("slurm", **more),
+        logs=logs,
+        observe=lambda event, **facts: seen.append((event, facts)),
     )
+    return farm, seen
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the numbers that Slurm lists."""
+    listed = tmp_path / "listed"
+    (tmp_path / "bin").mkdir()
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.write_text(f"#!/bin/sh\ncat {listed}\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}{os.pathsep}{os.environ['PATH']}")
+    return listed
+
+
+def test_as_many_jobs_as_there_is_work_for(tmp_path: Path, queue: Path) -> None:
+    queue.write_text("".join(f"{n}\n" for n in range(20)))
+    jobs = Jobs()
+    farm, _ = farm_of(jobs, tmp_path, workers={"min": 2, "max": 8})
     for count in (5, 100, 3):
         farm.want(count)
     assert jobs.asked == [5, 8, 8]  # it never takes a job from a worker that may be busy
@@ -112,11 +149,56 @@ def test_as_many_jobs_as_there_is_work_for() -> None:
     assert jobs.asked[-1] == 7
 
 
-def test_a_batch_system_that_takes_no_job() -> None:
-    jobs = Jobs(refuses=True)
-    seen: list[str] = []
-    farm = JobFarm(cluster=jobs, profile=profile("slurm"), observe=lambda event, **facts: seen.append(event))
+def test_a_batch_system_that_takes_no_job(tmp_path: Path) -> None:
+    farm, seen = farm_of(Jobs(refuses=True), tmp_path)
     with pytest.raises(ClusterError, match="invalid partition"):
         farm.want(5)
     farm.want(5)  # later it may change its mind
-    assert seen == ["asked", "refused"]
+    assert [event for event, _ in seen] == ["asked", "refused"]
+
+
+def test_jobs_that_end_before_they_are_workers_are_submitted_again(tmp_path: Path, queue: Path) -> None:
+    jobs = Jobs()
+    farm, seen = farm_of(jobs, tmp_path, workers=3)
+    farm.want(9)
+    jobs.scheduler.workers["tcp://a"] = SimpleNamespace(name="w1")
+    queue.write_text("2\n")  # waits; 1 is at work, whatever the list says; 3 is gone
+    (tmp_path / "skelkit-3.err").write_text("loading\nmodule: not found\n\n")
+    farm.want(9)
+    assert jobs.ended == [["w3"]] and set(jobs.workers) == {"w1", "w2", "w4"}
+    assert seen[-1] == ("ended", {"count": 1, "why": "the last is 3, which said: module: not found"})
+    queue.write_text("2\n4\n")
+    farm.want(9)
+    assert len(jobs.ended) == 1
+
+
+def test_a_batch_system_that_says_nothing_is_believed_in_nothing(tmp_path: Path, queue: Path) -> None:
+    jobs = Jobs()
+    farm, _ = farm_of(jobs, tmp_path, workers=3)
+    for _ in range(20):  # there is no list: the command fails
+        farm.want(9)
+    assert jobs.ended == [] and jobs.count == 3
+
+
+def test_jobs_that_all_end_at_once_end_the_run(tmp_path: Path, queue: Path) -> None:
+    queue.touch()
+    jobs = Jobs()
+    farm, _ = farm_of(jobs, tmp_path, workers=2)
+    with pytest.raises(ClusterError, match="6 jobs in a row ended without a new worker; the last is 6"):
+        for _ in range(20):
+            farm.want(9)
+    assert jobs.count == 6
+
+
+def test_a_node_that_eats_jobs_gets_no_more_until_a_worker_comes(tmp_path: Path, queue: Path) -> None:
+    queue.touch()
+    jobs = Jobs()
+    farm, seen = farm_of(jobs, tmp_path, workers=2)
+    farm.want(9)
+    jobs.scheduler.workers["tcp://a"] = SimpleNamespace(name="w1")
+    for _ in range(20):
+        farm.want(9)
+    assert jobs.count == 7 and "no more in their place" in seen[-1][1]["why"]
+    jobs.scheduler.workers["tcp://b"] = SimpleNamespace(name="w1")  # in the place of the first
+    farm.want(9)
+    assert jobs.count == 8
