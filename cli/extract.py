@@ -47,6 +47,13 @@ def extract(
     ] = 0.3,
     weights: Weights = None,
     device: Device = "auto",
+    decoder: Annotated[
+        str,
+        typer.Option(
+            help="What decodes videos: pyav, on the CPU, or torchcodec, on the device (NVDEC on a GPU).",
+            rich_help_panel=_RUN,
+        ),
+    ] = "pyav",
     batch_size: Annotated[
         int, typer.Option(help="Frames worked on at a time.", rich_help_panel=_EXPERTS)
     ] = 16,
@@ -126,6 +133,7 @@ def extract(
             detector_score=detector_score,
             weights=str(weights) if weights else None,
             device=device,
+            decoder=decoder,
             batch_size=batch_size,
             stride=stride,
             target_fps=fps,

@@ -11,12 +11,13 @@ from skelkit._version import __version__
 from skelkit.data import Clip, empty_sequence
 from skelkit.errors import ConfigError, VideoError
 from skelkit.experts import build_detector, build_expert, choose_device, describe, on_their_way
+from skelkit.experts.batches import NOTICES
 from skelkit.pipelines.aggregate import AggregationSettings, aggregate, result_skeleton
 from skelkit.pipelines.settings import ExtractSettings
 from skelkit.protocols import Detector, PoseExpert
 from skelkit.structures import Detections, FrameBatch, Skeleton, Tracks, VideoInfo
 from skelkit.tracking import PoseTracker, TrackerSettings, unify_identities
-from skelkit.video import Source, open_video, prefetch, sha256
+from skelkit.video import Source, open_video, prefetch, require_torchcodec, sha256
 
 BATCH_BYTES = {"cpu": 48 << 20, "cuda": 384 << 20, "tensorrt": 384 << 20}
 """Pixels of one batch at most: about five batches are in memory at once."""
@@ -39,6 +40,8 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
         MissingExtraError: the device is not to be had.
     """
     choose_device(settings.device)  # refuse early what this machine lacks; results do not depend on it
+    if settings.decoder == "torchcodec":
+        require_torchcodec()
     described = [describe(name, settings.weights) for name in settings.experts]
     experts = {e["name"]: e for e in described}  # by the name on the card, whatever the path of the card
     if len(experts) < len(described):
@@ -58,6 +61,8 @@ def recipe(settings: ExtractSettings) -> dict[str, Any]:
         "max_people": settings.max_people,
         "aggregation": asdict(settings.aggregation) if len(settings.experts) > 1 else None,
         **settings.sampling(),
+        # shards made before there was a choice do not name PyAV
+        **({} if settings.decoder == "pyav" else {"decoder": settings.decoder}),
     }
 
 
@@ -102,6 +107,9 @@ class Extractor:
             self.detector = build_detector(settings.detector, **options)
         limit = settings.max_people if len(experts) == 1 else _TRACKED_BEFORE_LIMIT
         self._device = device
+        self._torchcodec: str | None = None  # the device it decodes on
+        if settings.decoder == "torchcodec":
+            self._torchcodec = "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
         self._tracker = PoseTracker(TrackerSettings(max_people=limit))
         self._aggregation = settings.aggregation if len(experts) > 1 else _ALONE
         self.skeleton: Skeleton = result_skeleton([e.skeleton for e in experts], self._aggregation)
@@ -111,8 +119,11 @@ class Extractor:
         """One video; a damaged one keeps the frames that decode, an unreadable one is a failed clip."""
         try:
             digest = sha256(source)
-            with open_video(source, **self.settings.sampling()) as reader:
-                return self._read(source, digest, reader, progress)
+            with open_video(source, **self.settings.sampling(), torchcodec=self._torchcodec) as reader:
+                result = self._read(source, digest, reader, progress)
+                if reader.remark:
+                    NOTICES.add(reader.remark)
+                return result
         except VideoError as error:
             return self.nothing(source, error.message, error)
 

@@ -6,13 +6,14 @@ import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Any
 
 from skelkit._version import __version__
+from skelkit.errors import MissingExtraError
 from skelkit.experts import engine
 from skelkit.experts.openmmlab import environment as openmmlab
 from skelkit.pipelines.experts import list_experts
+from skelkit.video import require_torchcodec
 
 _NEEDED = ("torch", "torchvision", "onnxruntime", "av", "opencv-python-headless", "numpy", "h5py")
 _FETCH = "skelkit experts fetch NAME"
@@ -93,13 +94,11 @@ def _nvdec() -> str:
     """Whether videos could be decoded on the GPU, or why not."""
     if not engine.has_gpu():
         return "no: no NVIDIA GPU"
-    if find_spec("torchcodec") is None:
-        return "no: torchcodec is not installed"
     try:
-        import torchcodec  # loads FFmpeg's libraries  # noqa: F401
-    except (ImportError, RuntimeError, OSError) as error:
-        return f"no: torchcodec finds no FFmpeg ({str(error).splitlines()[0]})"
-    return "torchcodec is installed; skelkit decodes on the CPU"
+        require_torchcodec()
+    except MissingExtraError as error:
+        return f"no: {error.message}"
+    return "yes, with skelkit extract --decoder torchcodec"
 
 
 def _works(row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from skelkit.pipelines.aggregate import AggregationSettings
 
 DEFAULT_EXPERTS = ("movenet", "edvard_cpm", "tfpose")
 DEFAULT_DETECTOR = "yolox_nano"
+DECODERS = ("pyav", "torchcodec")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class ExtractSettings:
     """Folder where weights are looked for first."""
     device: str = "auto"
     """See `skelkit.experts.choose_device`."""
+    decoder: str = "pyav"
+    """What decodes videos: one of `DECODERS`; torchcodec does it on the device, with NVDEC on a GPU."""
     batch_size: int = 16
     """Frames worked on at a time; fewer where frames are large (`clip.BATCH_BYTES`)."""
     stride: int = 1
@@ -53,6 +56,8 @@ class ExtractSettings:
             problems.append("experts: expected at least one name")
         if len(set(self.experts)) != len(self.experts):
             problems.append(f"experts: expected each name once, got {', '.join(self.experts)}")
+        if self.decoder not in DECODERS:
+            problems.append(f"decoder: expected {' or '.join(DECODERS)}, got {self.decoder!r}")
         for name in ("batch_size", "stride", "max_people"):
             if getattr(self, name) < 1:
                 problems.append(f"{name}: expected at least 1, got {getattr(self, name)}")

@@ -7,6 +7,7 @@ it without decoding it, and `prefetch` lets decoding run ahead of whatever consu
 from skelkit.video.finding import find_sources
 from skelkit.video.prefetch import prefetch
 from skelkit.video.reader import Reader, open_video, probe
+from skelkit.video.required import require_torchcodec
 from skelkit.video.sources import Fingerprint, Source, fingerprint, sha256
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "open_video",
     "prefetch",
     "probe",
+    "require_torchcodec",
     "sha256",
 ]

@@ -15,6 +15,7 @@ from skelkit.video.decoding import VideoStream
 from skelkit.video.pictures import PictureStream
 from skelkit.video.selection import Selection, Timed
 from skelkit.video.sources import Source
+from skelkit.video.torchcodec_stream import TorchcodecStream
 
 
 class _FrameStream(Protocol):
@@ -57,6 +58,11 @@ class Reader:
         self.info = replace(self.info, num_frames=self._decoded)
         if self._stream.failure is not None:
             raise self._stream.failure
+
+    @property
+    def remark(self) -> str:
+        """Why frames so far were decoded otherwise than asked for; empty where none were."""
+        return getattr(self._stream, "remark", "")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -103,6 +109,7 @@ def open_video(
     start_s: float | None = None,
     end_s: float | None = None,
     threads: int = 1,
+    torchcodec: str | None = None,
 ) -> Reader:
     """Open a clip for reading in constant memory.
 
@@ -120,14 +127,19 @@ def open_video(
         end_s: Stop before this time stamp. A clip read so is not checked for damage behind it.
         threads: Decoder threads for a video; 0 = as many as cores. More than one is faster, gives the same
             frames, and the same pixels except where a damaged packet had to be made up for.
+        torchcodec: PyTorch's name of the device on which torchcodec decodes videos (``cuda:0``: NVDEC, whose
+            colours may differ by a level or two); None = PyAV decodes them.
 
     Raises:
         ConfigError: an option out of range.
         VideoError: the clip cannot be opened, or not one frame of it decodes.
+        MissingExtraError: torchcodec is asked for, and not installed or without FFmpeg.
     """
     selection = Selection(stride=stride, target_fps=target_fps, start_s=start_s, end_s=end_s)
     if threads < 0:
         raise ConfigError(f"threads: expected 0 (all cores) or more, got {threads}", expected=0, got=threads)
+    if source.kind == "video" and torchcodec is not None:
+        return Reader(TorchcodecStream(source.path, threads=threads, device=torchcodec), selection)
     if source.kind == "video":
         return Reader(VideoStream(source.path, threads=threads), selection)
     return Reader(PictureStream(source), selection)
