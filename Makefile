@@ -36,7 +36,7 @@ test: $(STAMP)
 
 # On a real Slurm and a real Dask cluster, started for it; where root and apt-get are not to be had Slurm is skipped.
 test-cluster: $(STAMP)
-	SKELKIT_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/cluster tests/integration/test_cluster.py tests/integration/test_cluster_faults.py $(ARGS)
+	SKELKIT_TEST_CLUSTER=1 $(BIN)/python -m pytest --timeout 1200 tests/cluster tests/integration/test_cluster.py tests/integration/test_cluster_faults.py $(ARGS)
 
 # MMPose's and MMDetection's networks as experts. Not with their dependencies: see the extra in pyproject.toml.
 MMLAB_STAMP := $(VENV)/.openmmlab

@@ -145,6 +145,7 @@ def test_requeued_it_goes_on_where_it_stopped(site: Site) -> None:
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_what_kills_its_processes_or_its_job_twice_is_set_aside(site: Site) -> None:
     site.add(*"abc", "poison", "deadly-1", "deadly-2")
     array, joining = site.submit(1)
@@ -162,6 +163,7 @@ def test_what_kills_its_processes_or_its_job_twice_is_set_aside(site: Site) -> N
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_random_kills_and_a_drained_node(site: Site) -> None:
     site.add(*(f"slow-0.3-{n}" for n in range(24)), "poison")
     seed = 7
@@ -196,6 +198,7 @@ def is_skelkit(process: int) -> bool:
     return b"spawn_main" in command or b"skelkit\0extract" in command
 
 
+@pytest.mark.slow
 def test_a_walltime_too_short_for_all(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> None:
     site = Site(slurm, tmp_path, one_expert, walltime="00:01:00", notice=20, workers=1)
     site.add(*(f"slow-4-{n:02d}" for n in range(20)))

@@ -100,12 +100,23 @@ def test_two_nodes_are_one_too(slurm: Slurm, data: Path, one: Path, tmp_path: Pa
     assert_same_run(tmp_path / "two", one, 2e-4)
 
 
+LONG = 15
+"""Epochs that leave time to interrupt."""
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A longer run of one process, undisturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    skelkit(*train(folder, data, "whole", batch_size=4, epochs=LONG), OMP_NUM_THREADS="1")
+    return folder / "whole"
+
+
 @pytest.mark.parametrize("how", ["signal", "requeue"])
-def test_a_requeue_in_the_middle_loses_nothing(slurm: Slurm, data: Path, tmp_path: Path, how: str) -> None:
-    epochs = 15
-    skelkit(*train(tmp_path, data, "whole", batch_size=4, epochs=epochs), OMP_NUM_THREADS="1")
-    words = train(tmp_path, data, "broken", batch_size=4, epochs=epochs)
-    job = submit(slurm, tmp_path, *words)
+def test_a_requeue_in_the_middle_loses_nothing(
+    slurm: Slurm, data: Path, whole: Path, tmp_path: Path, how: str
+) -> None:
+    job = submit(slurm, tmp_path, *train(tmp_path, data, "broken", batch_size=4, epochs=LONG))
     curves = tmp_path / "broken" / "curves.csv"
 
     def steps() -> int:
@@ -119,7 +130,7 @@ def test_a_requeue_in_the_middle_loses_nothing(slurm: Slurm, data: Path, tmp_pat
     slurm.wait(lambda: int(slurm.job(job)[0]["Restarts"]) == 1, "it to be requeued")
     assert not (tmp_path / "broken" / "model").exists(), "it was over too soon"
     ended_well(slurm, job, tmp_path / "broken")
-    assert_same_run(tmp_path / "broken", tmp_path / "whole", 0)
+    assert_same_run(tmp_path / "broken", whole, 0)
 
 
 def test_other_numbers_than_slurm_says_are_refused(slurm: Slurm, data: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def begun(folder: Path) -> Counter[str]:
     return Counter((folder / "begun").read_text().split())
 
 
+@pytest.mark.slow
 @real_cluster
 def test_workers_killed_twenty_times(tmp_path: Path) -> None:
     tasks = [f"t{n}:{0.1 + n % 5 / 5}" for n in range(60)]
