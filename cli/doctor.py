@@ -12,6 +12,7 @@ from rich.markup import escape
 from ._errors import one_line
 from ._options import AsJson, Weights
 from ._output import stdout
+from .experts import families_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,6 +58,8 @@ def tables(found: dict[str, Any]) -> Iterator[Table]:
         works = says.get(row["works"]) or escape(one_line(row["works"]))
         experts.add_row(escape(row["name"].replace(":", ": ")), row["kind"], works)
     yield experts
+    if found["openmmlab"]:
+        yield families_table(found["openmmlab"])
     if found["advice"]:
         advice = Table("for", "type", title="what is missing", width=80)
         for line in found["advice"]:

@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="An expert, or the path of a card (.to
 @app.command("list")
 def list_(weights: Weights = None, as_json: AsJson = False) -> None:
     """List experts and detectors, and where their weights are."""
-    from skelkit.pipelines.experts import list_experts
+    from skelkit.pipelines.experts import list_experts, list_families
 
     rows = list_experts(_text(weights))
     if as_json:
@@ -34,6 +34,19 @@ def list_(weights: Weights = None, as_json: AsJson = False) -> None:
         verified = "yes" if row["verified"] else "not verified"
         table.add_row(row["name"], row["kind"], row["joints"], verified, here, escape(row["summary"]))
     stdout().print(table)
+    kinds, missing = list_families()
+    stdout().print(families_table(kinds) if kinds else escape(f"mmpose:NAME, mmdet:NAME: {missing}"))
+
+
+def families_table(kinds: list[dict[str, Any]]) -> Table:
+    """What `list_families` found."""
+    table = Table(
+        "kind", "models", "short names", "works", title="mmpose:NAME and mmdet:NAME, or a config", width=80
+    )
+    for kind in kinds:
+        aliases = escape(", ".join(kind["aliases"]))
+        table.add_row(escape(kind["name"]), str(kind["models"]), aliases, escape(kind["works"]))
+    return table
 
 
 @app.command()

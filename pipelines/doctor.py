@@ -12,7 +12,8 @@ from skelkit._version import __version__
 from skelkit.errors import MissingExtraError
 from skelkit.experts import engine
 from skelkit.experts.openmmlab import environment as openmmlab
-from skelkit.pipelines.experts import list_experts
+from skelkit.experts.openmmlab.families import MMPRETRAIN
+from skelkit.pipelines.experts import list_experts, list_families
 from skelkit.video import require_torchcodec
 
 _NEEDED = ("torch", "torchvision", "onnxruntime", "av", "opencv-python-headless", "numpy", "h5py")
@@ -28,8 +29,8 @@ def examine(weights: str | None = None) -> dict[str, Any]:
 
     Returns:
         ``skelkit`` and ``python`` (versions); ``packages`` (name, version or None); ``machine`` (cores, GPUs,
-        providers, decoders); ``experts`` (as `list_experts`, with ``works``); ``advice`` (what for, and what
-        to type).
+        providers, decoders); ``experts`` (as `list_experts`, with ``works``); ``openmmlab``
+        (as `list_families`); ``advice`` (what for, and what to type).
     """
     packages = {name: _version(name) for name in (*_NEEDED, "onnxruntime-gpu", "torchcodec")}
     packages |= openmmlab.installed()
@@ -41,6 +42,7 @@ def examine(weights: str | None = None) -> dict[str, Any]:
         "packages": packages,
         "machine": machine,
         "experts": experts,
+        "openmmlab": list_families()[0],
         "advice": _advice(packages, machine, experts),
     }
 
@@ -116,6 +118,9 @@ def _advice(
     told = []
     if packages["mmpose"] is None or packages["mmdet"] is None:
         told.append({"for": "experts of MMPose and MMDetection", "type": "make openmmlab"})
+        told.append({"for": "the same without a checkout", "type": openmmlab.INSTALL})
+    elif packages.get("mmpretrain") is None:
+        told.append({"for": "ViTPose and other networks of mmpretrain", "type": MMPRETRAIN})
     if machine["gpus"] and not engine.runs_onnx("cuda"):
         told.append({"for": "ONNX experts on the GPU", "type": _GPU})
     if machine["gpus"] and not machine["gpus_of_torch"]:

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from skelkit.errors import SkelkitError, WeightsError
-from skelkit.experts import Device, build_detector, build_expert, choose_device, describe
+from skelkit.errors import MissingExtraError, SkelkitError, WeightsError
+from skelkit.experts import FAMILIES, Device, build_detector, build_expert, choose_device, describe
 from skelkit.experts.cards import Card, all_cards, load_card
+from skelkit.experts.openmmlab import families
 from skelkit.experts.weights import ensure_weights, find_weights
 from skelkit.protocols import Detector, PoseExpert
 from skelkit.structures import Detections, FrameBatch
 
 _FRAMES = 4
+_OPENMMLAB = ("mmpose", "mmdet")
 
 
 def list_experts(weights: str | None) -> list[dict[str, Any]]:
     """Every built-in card and torchvision's models, and where their weights are.
 
-    Those of MMPose and MMDetection stand in those packages' own indexes.
+    Of MMPose's and MMDetection's models those whose weights are here; `list_families` tells of the rest.
     """
-    from skelkit.experts import torchvision_models
+    rows = [_row(card, weights) for card in all_cards()]
+    for family in ("torchvision", *(() if families.missing() else _OPENMMLAB)):
+        rows += FAMILIES.load(family).catalogue(weights)
+    return rows
 
-    return [_row(card, weights) for card in all_cards()] + torchvision_models.catalogue(weights)
+
+def list_families() -> tuple[list[dict[str, Any]], str]:
+    """The kinds of models in MMPose's and MMDetection's indexes, and whether they work.
+
+    Returns:
+        ``name``, ``models`` (how many), ``aliases`` and ``works`` of each; and what is missing, if anything.
+    """
+    if why := families.missing():
+        return [], why
+    try:
+        return [asdict(f) for f in families.families()], ""
+    except MissingExtraError as error:
+        return [], error.message
 
 
 def show_expert(name: str, weights: str | None) -> dict[str, Any]:
@@ -54,10 +72,8 @@ def fetch_expert(name: str, progress: Callable[[int, int | None], None] | None =
         WeightsError: they are not to be had.
     """
     family, _, model = name.partition(":")
-    if family == "torchvision":
-        from skelkit.experts import torchvision_models
-
-        found = torchvision_models.fetch(model, progress)
+    if family in {"torchvision", *_OPENMMLAB}:
+        found = FAMILIES.load(family).fetch(model, progress)
     else:
         found = ensure_weights(load_card(name), progress=progress)
     return {"name": name, "path": str(found.path), "sha256": found.sha256, "checked": found.checked}

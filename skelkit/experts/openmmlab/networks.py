@@ -20,6 +20,7 @@ from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import checkpoints
 from skelkit.experts.openmmlab.environment import prepare, require
+from skelkit.experts.openmmlab.families import MMPRETRAIN
 from skelkit.experts.openmmlab.index import Entry, entries, resolve
 from skelkit.experts.openmmlab.naming import Request, parse
 from skelkit.experts.openmmlab.pictures import Normalise
@@ -119,8 +120,7 @@ def _config(path: Path) -> Any:
     types = {d["type"] for d in _dicts(config.model) if isinstance(d.get("type"), str)}
     if any(t.startswith("mmpretrain.") for t in types) and find_spec("mmpretrain") is None:
         raise MissingExtraError(
-            f"{path.stem} needs mmpretrain; try: pip install --no-deps mmpretrain==1.2.0 && "
-            "pip install einops modelindex mat4py",
+            f"{path.stem} needs mmpretrain; try: {MMPRETRAIN}",
             extra="openmmlab",
         )
     return config

@@ -19,6 +19,7 @@ from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import networks
 from skelkit.experts.openmmlab.decoding import decoder_of
+from skelkit.experts.openmmlab.families import FAILS
 from skelkit.experts.openmmlab.joints import skeleton_of
 from skelkit.experts.openmmlab.naming import parse
 from skelkit.experts.openmmlab.networks import Plan, Weights
@@ -34,6 +35,8 @@ _ONE_BY_ONE = {"CIDHead"}
 """Heads that predict for one frame only; the rest of the network still sees batches."""
 _WANTS_LIST = {"AssociativeEmbeddingHead"}
 """Heads that take features as a list unless they test flipped pictures, too."""
+_FAIL = {"EDPoseHead": FAILS["edpose"], "InternetHead": FAILS["internet"]}
+"""Heads that cannot be run, and why."""
 _ONE_SAMPLE = {"DEKRHead"}
 """Heads that predict for many frames, but want to be told of one."""
 
@@ -78,6 +81,8 @@ def _kind(plan: Plan) -> ExpertKind:
     """
     model = plan.config.model
     estimator, head = _class(model.get("type")), _class(model.get("head", {}).get("type"))
+    if head in _FAIL:
+        raise ConfigError(f"{plan.package}:{plan.request.text}: no expert of skelkit: {_FAIL[head]}")
     if estimator == "TopdownPoseEstimator":
         return "top-down"
     if estimator == "BottomupPoseEstimator":

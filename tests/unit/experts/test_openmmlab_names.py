@@ -8,7 +8,7 @@ import pytest
 
 from skelkit.errors import ConfigError, MissingExtraError
 from skelkit.experts import FAMILIES
-from skelkit.experts.openmmlab import environment, index
+from skelkit.experts.openmmlab import environment, families, index
 from skelkit.experts.openmmlab.naming import parse
 
 NAMES = {
@@ -124,3 +124,30 @@ def test_a_compiled_mmcv_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [r.partition("==")[0] for r in environment.requirements()] == list(environment.VERSIONS)
     monkeypatch.setattr(environment, "installed", lambda: {"mmcv": "2.1.0"})
     assert not any(r.startswith("mmcv") for r in environment.requirements())
+
+
+def test_kinds_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[str, list[index.Entry]] = {"mmpose": [], "mmdet": []}
+    for package, folder, name in (
+        ("mmpose", "body_2d_keypoint/rtmo/body7", "rtmo-x"),
+        ("mmpose", "face_2d_keypoint/rtmo", "rtmo-y"),
+        ("mmpose", "body_2d_keypoint/edpose/coco", "edpose_x"),
+        ("mmdet", "yolox", "yolox_x"),
+    ):
+        config = tmp_path / "configs" / folder / f"{name}.py"
+        entry = index.Entry(name=name, aliases=(f"my-{name}",), config=config, url=None)
+        known[package].append(entry)
+    monkeypatch.setattr(families, "require", lambda: None)
+    monkeypatch.setattr(families, "entries", known.__getitem__)
+    told = {f.name: (f.models, f.aliases, f.works) for f in families.families()}
+    assert told["mmpose: rtmo"] == (2, ("my-rtmo-x", "my-rtmo-y"), "yes")
+    assert told["mmpose: edpose"][2].startswith("no: fails in MMPose itself")
+    assert told["mmdet"][0] == 1
+    assert "skelkit experts check" in told["mmdet"][2]
+
+
+def test_kinds_of_models_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
+    assert "make openmmlab" in families.missing()
+    with pytest.raises(MissingExtraError):
+        families.families()
