@@ -23,7 +23,7 @@ from pathlib import Path
 
 PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 """What has not happened by then is taken to hang."""
 RUNNING = {"CONFIGURING", "PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"}
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
@@ -160,12 +160,12 @@ class Slurm:
             f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed",
             user="munge",
         )  # fmt: skip
-        self.wait((munge / "socket").exists, "munged", 20)
+        self.wait((munge / "socket").exists, "munged", 120)
         config = self.environment["SLURM_CONF"]
         self._start("slurmctld", "slurmctld", "-D", "-f", config)
         for node in self.nodes:
             self.start_node(node)
-        self.wait(self._all_idle, "the nodes", 60)
+        self.wait(self._all_idle, "the nodes", 120)
 
     def stop(self) -> None:
         """End every job and everything that was started."""
@@ -195,7 +195,7 @@ class Slurm:
             state = self._node_states()[node]
             if "DRAIN" in state or "DOWN" in state:
                 self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", code=None)
-        self.wait(self._all_idle, "the nodes", 60)
+        self.wait(self._all_idle, "the nodes", 120)
 
     def _node_states(self) -> dict[str, str]:
         lines = self.run(

@@ -42,7 +42,7 @@ class Clustered(Site):
             )
 
     def ends(self, process: subprocess.Popen[bytes], code: int) -> None:
-        assert process.wait(300) == code, self.said()
+        assert process.wait(900) == code, self.said()
 
     def said(self) -> str:
         return (self.folder / "err").read_text()
@@ -104,6 +104,7 @@ def test_interrupted_killed_and_gone_on_with(site: Clustered) -> None:
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_with_a_poisoned_video(site: Clustered) -> None:
     site.add("poison", *(f"slow-0.5-{n}" for n in range(12)))
     chance, kills = random.Random(8), 0
@@ -134,6 +135,7 @@ def test_killed_twenty_times_with_a_poisoned_video(site: Clustered) -> None:
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_walltimes_that_end_and_a_node_that_is_drained(
     slurm: Slurm, tmp_path: Path, one_expert: list[str]
 ) -> None:
@@ -148,6 +150,43 @@ def test_walltimes_that_end_and_a_node_that_is_drained(
     assert state.statuses == {"ok": 10}
     log = [json.loads(line) for line in (tmp_path / "out.h5.events.jsonl").read_text().splitlines()]
     assert sum(event["event"] == "ready" for event in log) >= 2  # more than one job was needed
+    site.matches_a_run_here()
+
+
+def test_a_job_that_ends_before_it_is_a_worker(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> None:
+    once = f"if mkdir {tmp_path}/been-here; then echo no such module; exit 3; fi"
+    site = Clustered(slurm, tmp_path, one_expert, workers=1, environment=[once])
+    site.add("a")
+    site.ends(site.start(), 0)
+    assert "1 jobs have ended: the last is" in site.said() and "no such module" in site.said()
+    site.matches_a_run_here()
+
+
+@pytest.mark.slow
+def test_jobs_that_all_end_before_they_are_workers(
+    slurm: Slurm, tmp_path: Path, one_expert: list[str]
+) -> None:
+    site = Clustered(slurm, tmp_path, one_expert, workers=1, environment=["echo no such module; exit 3"])
+    site.add("a")
+    site.ends(site.start(), 3)
+    assert "3 jobs in a row ended without a new worker" in site.said()
+    assert "which said: no such module; look into" in site.said()
+    assert list((tmp_path / "out.h5.jobs").iterdir())
+
+
+def test_scratch_that_is_full_on_one_node(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> None:
+    scratch = f"{tmp_path}/scratch-$SLURMD_NODENAME"
+    site = Clustered(slurm, tmp_path, one_expert, workers=3, scratch=scratch)
+    site.add("a", *(f"slow-1-{n}" for n in range(5)))
+    full = tmp_path / "scratch-node1"
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1", "none", full]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("a disk that is full cannot be made")
+    try:
+        site.ends(site.start(), 0)
+    finally:
+        subprocess.run(["umount", "--lazy", full], check=True)
     site.matches_a_run_here()
 
 

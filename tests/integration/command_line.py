@@ -21,7 +21,7 @@ from skelkit.cli import main
 from skelkit.data.fixed_point import MISSING
 
 SKELKIT = (sys.executable, str(Path(sys.executable).with_name("skelkit")))
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 """A process that has not done by then what it must do is taken to hang."""
 
 
