@@ -281,10 +281,13 @@ def make_job(
         begin, seen = time.monotonic(), look(source)
         again = False
 
-        def tell(frames: int, people: int) -> None:
-            send((frames, people))
+        def say_notices() -> None:
             for notice in NOTICES.fetch():
                 send(notice)
+
+        def tell(frames: int, people: int) -> None:
+            send((frames, people))
+            say_notices()
 
         try:
             with whole_devices():
@@ -293,6 +296,7 @@ def make_job(
             raise
         except (ExpertError, MemoryError) as error:  # of this machine, not of this video
             result, again = extractor.nothing(source, f"{type(error).__name__}: {error}"), True
+        say_notices()
         status = "damaged" if result.clip.detail and result.clip.status != "failed" else result.clip.status
         row = row_of(
             source.video_id,

@@ -73,3 +73,10 @@ def test_what_cannot_be_run_is_told_before_anything_starts(
     video = pack / "media" / "demo_skeleton.mp4"
     done = at_once("extract", video, tmp_path / "out.h5", "--experts", name, code=2)
     assert why in done.sentence
+
+
+def test_the_kinds_of_models_are_listed() -> None:
+    for command in (("experts", "list"), ("doctor",)):
+        told = at_once(*command, code=0).out
+        assert "mmpose: rtmo" in told and "rtmpose-l" in told
+        assert "make openmmlab" not in told

@@ -44,7 +44,7 @@ def families() -> list[Family]:
     require()
     found = defaultdict[str, list[Entry]](list)
     for entry in entries("mmpose"):
-        found[_folder(entry)].append(entry)
+        found[folder(entry)].append(entry)
     rows = [
         Family(
             name=f"mmpose: {folder}",
@@ -68,10 +68,10 @@ def missing() -> str:
     return ""
 
 
-def _folder(entry: Entry) -> str:
-    """The folder of a method, below that of the task: ``configs/body_2d_keypoint/rtmo/...``."""
+def folder(entry: Entry) -> str:
+    """The folder of a method: of mmpose below that of the task, ``configs/body_2d_keypoint/rtmo/...``."""
     parts = entry.config.parts
-    return parts[len(parts) - 1 - parts[::-1].index("configs") + 2]
+    return parts[min(len(parts) - parts[::-1].index("configs") + 1, len(parts) - 2)]
 
 
 def _aliases(some: list[Entry] | tuple[Entry, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import checkpoints
 from skelkit.experts.openmmlab.environment import prepare, require
-from skelkit.experts.openmmlab.families import MMPRETRAIN
+from skelkit.experts.openmmlab.families import FAILS, MMPRETRAIN, folder
 from skelkit.experts.openmmlab.index import Entry, entries, resolve
 from skelkit.experts.openmmlab.naming import Request, parse
 from skelkit.experts.openmmlab.pictures import Normalise
@@ -96,10 +96,12 @@ def plan(package: str, request: Request) -> Plan:
     """Find a model's config.
 
     Raises:
-        ConfigError: an unknown model, or a config that does not load.
+        ConfigError: an unknown model, one that cannot work, or a config that does not load.
         MissingExtraError: OpenMMLab's packages are missing.
     """
     entry = None if request.is_path else resolve(package, request.model)
+    if entry and (why := FAILS.get(folder(entry))):
+        raise ConfigError(f"{package}:{request.text}: {entry.name} is no expert of skelkit: {why}")
     path = entry.config if entry else Path(request.model)
     return Plan(package=package, request=request, config=_config(path), config_name=path.stem, entry=entry)
 
@@ -208,13 +210,14 @@ def _lower_precision(model: Any, place: torch.device, precision: torch.dtype) ->
     def extract_feat(inputs: Tensor) -> Any:
         with torch.autocast(place.type, dtype=precision):
             features = in_full(inputs)
-        return _single(features)
+        return of_each(features, Tensor.float)
 
     model.extract_feat = extract_feat
 
 
-def _single(features: Any) -> Any:
-    return features.float() if isinstance(features, Tensor) else type(features)(_single(f) for f in features)
+def of_each(features: Any, do: Callable[[Tensor], Tensor]) -> Any:
+    """What `do` makes of each tensor in a network's features, which are lists and tuples of them."""
+    return do(features) if isinstance(features, Tensor) else type(features)(of_each(f, do) for f in features)
 
 
 @torch.no_grad()
@@ -238,7 +241,7 @@ def settle(model: Any, normalise: Normalise) -> None:
     head = next((getattr(model, n) for n in ("head", "bbox_head") if hasattr(model, n)), None)
     features = model.extract_feat(normalise(clouds))
     if head is not None:
-        head.forward(features)
+        head.forward(of_each(features, lambda f: f[:1]))  # CID's takes one frame at a time
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -7,6 +7,7 @@ decode person by person is decoded in batch (`decoding`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from skelkit.experts.device_frames import torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import networks
 from skelkit.experts.openmmlab.decoding import decoder_of
-from skelkit.experts.openmmlab.families import FAILS
 from skelkit.experts.openmmlab.joints import skeleton_of
 from skelkit.experts.openmmlab.naming import parse
 from skelkit.experts.openmmlab.networks import Plan, Weights
@@ -35,8 +35,6 @@ _ONE_BY_ONE = {"CIDHead"}
 """Heads that predict for one frame only; the rest of the network still sees batches."""
 _WANTS_LIST = {"AssociativeEmbeddingHead"}
 """Heads that take features as a list unless they test flipped pictures, too."""
-_FAIL = {"EDPoseHead": FAILS["edpose"], "InternetHead": FAILS["internet"]}
-"""Heads that cannot be run, and why."""
 _ONE_SAMPLE = {"DEKRHead"}
 """Heads that predict for many frames, but want to be told of one."""
 
@@ -81,8 +79,6 @@ def _kind(plan: Plan) -> ExpertKind:
     """
     model = plan.config.model
     estimator, head = _class(model.get("type")), _class(model.get("head", {}).get("type"))
-    if head in _FAIL:
-        raise ConfigError(f"{plan.package}:{plan.request.text}: no expert of skelkit: {_FAIL[head]}")
     if estimator == "TopdownPoseEstimator":
         return "top-down"
     if estimator == "BottomupPoseEstimator":
@@ -230,7 +226,9 @@ class FramesExpert(_Expert):
         head: Any = self.model.head
         if self._head_type in _ONE_BY_ONE:
             results = [
-                head.predict(_frame(features, n), [sample], self.test_cfg)[0]
+                head.predict(
+                    networks.of_each(features, itemgetter(slice(n, n + 1))), [sample], self.test_cfg
+                )[0]
                 for n, sample in enumerate(samples)
             ]
         else:
@@ -262,13 +260,6 @@ def _kept(points: Any, raw: Float32) -> tuple[Float32, Float32]:
         np.where(found[..., None], points, np.nan).astype(np.float32),
         np.where(found, np.minimum(raw, 1), 0).astype(np.float32),
     )
-
-
-def _frame(features: Any, n: int) -> Any:
-    """One frame's part of a network's features."""
-    if isinstance(features, Tensor):
-        return features[n : n + 1]
-    return type(features)(_frame(f, n) for f in features)
 
 
 def _dataset_meta(plan: Plan, from_checkpoint: Any) -> Mapping[str, Any]:

@@ -84,21 +84,20 @@ def made(folder: Path, package: str, case: Case, frames: FrameBatch, people: Det
 
 def spread(model: Any, wanted: float) -> None:
     """Scale each of the heads' layers that no batch norm follows by what it gives in its first run."""
+    handles: dict[Any, Any] = {}
     heads = [getattr(model, n) for n in ("head", "bbox_head", "rpn_head", "roi_head") if hasattr(model, n)]
-    for layer in (part for head in heads for part in head.modules()):
-        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and layer.bias is not None:
 
-            def scale(layer: Any, _: Any, output: torch.Tensor) -> torch.Tensor:
-                handles.pop(layer).remove()
-                factor = wanted / float(output.std()) if output.numel() > 1 else 1.0
-                layer.weight.data *= factor
-                layer.bias.data *= factor
-                return output * factor
+    def scale(layer: Any, _: Any, output: torch.Tensor) -> torch.Tensor:
+        handles.pop(layer).remove()
+        factor = wanted / float(output.std()) if output.numel() > 1 else 1.0
+        for weights in layer.parameters():
+            weights.data *= factor
+        return output * factor
 
+    for name, layer in (named for head in heads for named in head.named_modules()):
+        last = name.startswith("cls_") or getattr(layer, "bias", None) is not None  # SimCC's have no bias
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) and last:
             handles[layer] = layer.register_forward_hook(scale)
-
-
-handles: dict[Any, Any] = {}
 
 
 def swapped(value: Any, swaps: dict[tuple[int, ...], tuple[int, ...]]) -> Any:
