@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from skelkit.errors import MissingExtraError
 from skelkit.experts.openmmlab.environment import require
@@ -32,7 +33,7 @@ class Family:
     aliases: tuple[str, ...]
     """Short names of some of them."""
     works: str
-    """``yes``, or why not or how to find out."""
+    """``yes``, with what some of them need beyond; or why not; or how to find out."""
 
 
 def families() -> list[Family]:
@@ -47,12 +48,12 @@ def families() -> list[Family]:
         found[folder(entry)].append(entry)
     rows = [
         Family(
-            name=f"mmpose: {folder}",
+            name=f"mmpose: {kind}",
             models=len(some),
             aliases=_aliases(some),
-            works=f"no: {FAILS[folder]}" if folder in FAILS else "yes",
+            works=f"no: {FAILS[kind]}" if kind in FAILS else _yes(some),
         )
-        for folder, some in sorted(found.items())
+        for kind, some in sorted(found.items())
     ]
     every = entries("mmdet")
     works = "detectors of people do; to see: skelkit experts check mmdet:NAME@random"
@@ -72,6 +73,13 @@ def folder(entry: Entry) -> str:
     """The folder of a method: of mmpose below that of the task, ``configs/body_2d_keypoint/rtmo/...``."""
     parts = entry.config.parts
     return parts[min(len(parts) - parts[::-1].index("configs") + 1, len(parts) - 2)]
+
+
+def _yes(some: list[Entry]) -> str:
+    if find_spec("mmpretrain") is not None:
+        return "yes"
+    lacking = sum("mmpretrain" in entry.config.read_text("utf-8") for entry in some)
+    return f"yes; {lacking} need mmpretrain, such as ViTPose" if lacking else "yes"
 
 
 def _aliases(some: list[Entry] | tuple[Entry, ...]) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ def test_all_that_the_documentation_names_is_there() -> None:
 def test_kinds_work_as_told(kind: str) -> None:
     names = [e.name for e in index.entries("mmpose") if families.folder(e) == kind]
     name = min(names, key=len)
-    if KINDS[kind].works == "yes":
+    if KINDS[kind].works.startswith("yes"):
         found = poses.describe(f"{name}@random", None)
         assert found["kind"] in {"top-down", "bottom-up", "one-stage"}
     else:

@@ -135,12 +135,15 @@ def test_kinds_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("mmdet", "yolox", "yolox_x"),
     ):
         config = tmp_path / "configs" / folder / f"{name}.py"
+        config.parent.mkdir(parents=True)
+        config.write_text("custom_imports = dict(imports=['mmpretrain.models'])" * (name == "rtmo-y"))
         entry = index.Entry(name=name, aliases=(f"my-{name}",), config=config, url=None)
         known[package].append(entry)
+    monkeypatch.setattr(families, "find_spec", lambda name: None)
     monkeypatch.setattr(families, "require", lambda: None)
     monkeypatch.setattr(families, "entries", known.__getitem__)
     told = {f.name: (f.models, f.aliases, f.works) for f in families.families()}
-    assert told["mmpose: rtmo"] == (2, ("my-rtmo-x", "my-rtmo-y"), "yes")
+    assert told["mmpose: rtmo"] == (2, ("my-rtmo-x", "my-rtmo-y"), "yes; 1 need mmpretrain, such as ViTPose")
     assert told["mmpose: edpose"][2].startswith("no: fails in MMPose itself")
     assert told["mmdet"][0] == 1
     assert "skelkit experts check" in told["mmdet"][2]
