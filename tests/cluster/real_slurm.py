@@ -25,6 +25,7 @@ PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 PATIENCE_S = 900.0
 """What has not happened by then is taken to hang."""
+INSTALL_S = 180.0
 RUNNING = {"CONFIGURING", "PENDING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED"}
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
@@ -51,7 +52,12 @@ def install() -> None:
         [*apt, "update"],
         [*apt, "install", "--yes", "--no-install-recommends", *PACKAGES],
     ):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=INSTALL_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise NoSlurmError(f"{' '.join(command)} has not ended within {INSTALL_S:.0f} s") from None
         if done.returncode:
             words = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise NoSlurmError(f"{' '.join(command)}: {words[-1] if words else done.returncode}")
@@ -248,7 +254,10 @@ def running(nodes: int = 2, cpus: int = 2) -> Iterator[Slurm]:
             folder=folder, nodes=names, environment=kept | {"SLURM_CONF": str(config), "PATH": _PATH}
         )
         try:
-            slurm.start()
+            try:
+                slurm.start()
+            except (AssertionError, LookupError, OSError, subprocess.TimeoutExpired) as error:
+                raise NoSlurmError(f"it does not start: {error}") from error
             yield slurm
         finally:
             slurm.stop()

@@ -87,6 +87,7 @@ def test_real_videos_and_a_check(slurm: Slurm, pack: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out.h5.jobs").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_killed_and_gone_on_with(site: Clustered) -> None:
     site.add(*(f"slow-1-{n}" for n in range(6)))
     for number in (signal.SIGINT, signal.SIGKILL):
@@ -174,6 +175,7 @@ def test_jobs_that_all_end_before_they_are_workers(
     assert list((tmp_path / "out.h5.jobs").iterdir())
 
 
+@pytest.mark.slow
 def test_scratch_that_is_full_on_one_node(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> None:
     scratch = f"{tmp_path}/scratch-$SLURMD_NODENAME"
     site = Clustered(slurm, tmp_path, one_expert, workers=3, scratch=scratch)

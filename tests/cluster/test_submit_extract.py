@@ -113,6 +113,7 @@ def test_shares_joined_are_what_a_run_here_makes(site: Site) -> None:
     assert statuses(site.out)["bad"] == "failed"
 
 
+@pytest.mark.slow
 def test_real_videos(slurm: Slurm, pack: Path, tmp_path: Path) -> None:
     site = Site(slurm, tmp_path, ["--experts", "movenet", "--weights", str(pack / "weights")])
     for name in ("odd_321x241_mpeg4", "one_frame", "bad_truncated60_faststart", "mmpose_demo", "no_person"):
@@ -208,6 +209,7 @@ def test_a_walltime_too_short_for_all(slurm: Slurm, tmp_path: Path, one_expert: 
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_shares_that_are_not_finished_are_named_and_can_be_made_up_for(site: Site) -> None:
     site.add(*(f"slow-0.4-{n}" for n in range(8)))
     array, joining = site.submit(2)

@@ -85,6 +85,7 @@ def one(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "one"
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batches(
     slurm: Slurm, data: Path, one: Path, tmp_path: Path
 ) -> None:
@@ -112,7 +113,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "whole"
 
 
-@pytest.mark.parametrize("how", ["signal", "requeue"])
+@pytest.mark.parametrize("how", ["signal", pytest.param("requeue", marks=pytest.mark.slow)])
 def test_a_requeue_in_the_middle_loses_nothing(
     slurm: Slurm, data: Path, whole: Path, tmp_path: Path, how: str
 ) -> None:

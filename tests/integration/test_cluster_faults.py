@@ -100,6 +100,7 @@ def test_workers_killed_twenty_times(tmp_path: Path) -> None:
     assert kills == KILLS and done == set(tasks)
 
 
+@pytest.mark.slow
 @real_cluster
 def test_poison_and_a_worker_without_disk(tmp_path: Path) -> None:
     folder = tmp_path / "work"
