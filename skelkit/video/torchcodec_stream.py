@@ -80,6 +80,11 @@ class TorchcodecStream(VideoStream):
         else:
             super().paint(picture, out)
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._decoder = None  # which holds it, too
+        super().close()
+
     def _by_torchcodec(self) -> Iterator[Timed]:
         """The frames that torchcodec decodes, up to the first that it does not, or that comes too early."""
         count = len(self._decoder)

@@ -141,6 +141,15 @@ def test_real_frames_are_the_same(make_video: MakeVideo) -> None:
 
 
 @real
+def test_real_decoders_let_go_of_the_file(make_video: MakeVideo) -> None:
+    source = make_video("v.mp4", FRAMES)
+    with open_video(source, torchcodec="cpu") as reader:
+        next(reader.batches(4))
+    held = [path.resolve() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert Path(source.path) not in held
+
+
+@real
 @pytest.mark.parametrize("name", ["bad_corrupt_middle.mp4", "bad_truncated60_faststart.mp4"])
 def test_real_damage_is_told_in_the_same_words(pack: Path, name: str) -> None:
     said = []
