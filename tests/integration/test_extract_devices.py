@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from conftest import MakeClip
 from faulty_devices import KILLER, make_job
 from tiny_experts import Cards
 
-from skelkit.errors import DeviceLostError, ExpertError
+from skelkit.errors import DeviceLostError, ExpertError, VideoError
 from skelkit.experts import engine
 from skelkit.experts.batches import NOTICES
-from skelkit.pipelines import devices
+from skelkit.pipelines import clip, devices
 from skelkit.pipelines.clip import recipe
 from skelkit.pipelines.extract import make_job as make_extract_job
 from skelkit.pipelines.settings import ExtractSettings
 from skelkit.pipelines.spool import Spool
-from skelkit.video import find_sources
+from skelkit.video import Source, find_sources
 
 
 def run(
@@ -172,3 +173,24 @@ def test_lists_of_devices_that_cannot_be(tmp_path: Path, videos: Path, one_exper
         assert why in at_once("extract", videos, out, *one_expert, "--devices", value, code=2).sentence
     both = ["--devices", "cpu,cpu", "--workers", "2"]
     assert "--workers" in at_once("extract", videos, out, *one_expert, *both, code=2).sentence
+
+
+def test_the_decoder_is_a_setting_that_shapes_the_data(cards: Cards, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(clip, "require_torchcodec", lambda: asked.append(True))
+    settings = ExtractSettings(experts=(cards.grid,), device="cpu")
+    assert "decoder" not in recipe(settings) and not asked  # as in shards made before there was a choice
+    assert recipe(replace(settings, decoder="torchcodec"))["decoder"] == "torchcodec"
+    assert asked
+    opened: dict[str, Any] = {}
+
+    def open_video(source: Source, **options: Any) -> None:
+        opened.update(options)
+        raise VideoError("no", path=source.path)
+
+    monkeypatch.setattr(clip, "open_video", open_video)
+    monkeypatch.setattr(clip, "sha256", lambda source: "")
+    for decoder, device in (("pyav", None), ("torchcodec", "cpu")):
+        extractor = clip.Extractor(replace(settings, decoder=decoder), threads=1)
+        extractor.extract(Source(video_id="v", path="v.mp4", kind="video"))
+        assert opened["torchcodec"] == device

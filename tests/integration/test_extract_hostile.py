@@ -160,6 +160,7 @@ def test_calls_that_are_wrong(tmp_path: Path, videos: Path, cards: Cards, one_ex
         ([videos], out, ["--weights", place / "no"], "--weights"),
         ([videos], out, ["--device", "abacus"], "abacus"),
         ([videos], out, ["--device", "cuda"], "skelkit[gpu]"),
+        ([videos], out, ["--decoder", "nvdec"], "decoder"),
         ([videos], out, ["--stride", "0"], "stride"),
         ([videos], out, ["--fps", "0"], "fps"),
         ([videos], out, ["--fps", "nan"], "fps"),
