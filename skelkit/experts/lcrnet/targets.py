@@ -1,0 +1,82 @@
+"""What regions should say in training, and the losses (thesis, equations 3.5 to 3.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import box_iou
+
+PERSON_IOU = 0.5
+"""A region with at least this overlap with a person's box is that person; any other is background."""
+PERSON_SHARE = 0.25
+"""Of the regions taken, at most this share are people, as in Faster R-CNN."""
+_BETA = 0.05
+"""Where the smooth L1 loss turns from a square to a line, in the unit of regions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class People:
+    """The people of one picture, as labelled or as pseudo ground truth."""
+
+    boxes: Tensor
+    """(P, 4) px."""
+    classes: Tensor
+    """(P,) int64: nearest anchor pose, 1 to B."""
+    keypoints: Tensor
+    """(P, K, 2) px, NaN = unknown."""
+
+
+def choose_regions(
+    regions: Tensor, people: People, count: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Regions to learn from: people and background, at random.
+
+    Args:
+        regions: (R, 4) what the region proposal network proposes; the people's own boxes join them.
+        people: Of the same picture.
+        count: How many to take, 512 in the paper.
+        generator: Of chance.
+
+    Returns:
+        (n, 4) regions, and (n,) whose they are: index of the person, -1 = background.
+    """
+    regions = torch.cat([regions, people.boxes])
+    overlap = box_iou(regions, people.boxes)
+    if overlap.shape[1]:
+        most, whose = overlap.max(dim=1)
+        whose = torch.where(most >= PERSON_IOU, whose, -1)
+    else:
+        whose = torch.full((len(regions),), -1)
+    order = torch.randperm(len(regions), generator=generator)
+    person, other = order[whose[order] >= 0], order[whose[order] < 0]
+    person = person[: max(1, int(PERSON_SHARE * count))]
+    taken = torch.cat([person, other[: count - len(person)]])
+    return regions[taken], whose[taken]
+
+
+def classification_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Equation 3.7: -log u(Class_P), mean over regions.
+
+    Args:
+        logits: (n, B + 1) before the softmax.
+        classes: (n,) 0 = background.
+    """
+    return functional.cross_entropy(logits, classes)
+
+
+def regression_loss(deformed: Tensor, wanted: Tensor, classes: Tensor) -> Tensor:
+    """Smooth L1 of the joints, by the regressor of the region's own class: sum over joints, mean over people.
+
+    Args:
+        deformed: (n, B, K, 2) poses of all classes in the unit of the regions.
+        wanted: (n, K, 2) the same of the truth; NaN = unknown, which does not count.
+        classes: (n,) 0 = background, which does not count.
+    """
+    person = torch.nonzero(classes > 0)[:, 0]
+    own = deformed[person, classes[person] - 1]
+    known = wanted[person].isfinite()
+    apart = functional.smooth_l1_loss(own[known], wanted[person][known], beta=_BETA, reduction="sum")
+    return apart / max(1, len(person))
