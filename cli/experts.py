@@ -40,9 +40,10 @@ def list_(weights: Weights = None, as_json: AsJson = False) -> None:
 
 def families_table(kinds: list[dict[str, Any]]) -> Table:
     """What `list_families` found."""
-    table = Table(
-        "kind", "models", "short names", "works", title="mmpose:NAME and mmdet:NAME, or a config", width=80
-    )
+    table = Table(title="mmpose:NAME and mmdet:NAME, or a config", width=80)
+    table.add_column("kind", min_width=29)
+    for column in ("models", "short names", "works"):
+        table.add_column(column)
     for kind in kinds:
         aliases = escape(", ".join(kind["aliases"]))
         table.add_row(escape(kind["name"]), str(kind["models"]), aliases, escape(kind["works"]))

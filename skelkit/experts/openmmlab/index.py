@@ -20,6 +20,8 @@ from skelkit.experts.openmmlab.environment import INSTALL, package_folder
 
 _TRAINING = re.compile(r"_[0-9]+xb[0-9]+-")
 """Where the part of a name begins that tells of the training: ``td-hm_hrnet-w48_8xb32-210e_coco-256x192``."""
+_ADDRESS = re.compile(r"https?://\S+\.pth")
+"""Of weights; mmpose 1.3.2 has one with a bracket before it."""
 _DATASETS = ("body8", "body7", "coco")
 """What is meant where a name ends before the data set: the first of these that there is."""
 _SHOWN = 12
@@ -59,11 +61,12 @@ def entries(package: str) -> tuple[Entry, ...]:
             if not config.is_file():
                 continue
             aliases = model.get("Alias", [])
+            address = _ADDRESS.search(str(model.get("Weights")))
             found[config.stem] = Entry(
                 name=config.stem,
                 aliases=(aliases,) if isinstance(aliases, str) else tuple(aliases),
                 config=config,
-                url=model.get("Weights"),
+                url=address[0] if address else None,
             )
     return tuple(found.values())
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import asdict
 from importlib.util import find_spec
 
 import pytest
+from rich.console import Console
 
+from skelkit.cli.experts import families_table
 from skelkit.errors import ConfigError
 from skelkit.experts.openmmlab import families, index, poses
 
@@ -35,3 +39,10 @@ def test_kinds_work_as_told(kind: str) -> None:
     else:
         with pytest.raises(ConfigError, match="is no expert of skelkit"):
             poses.describe(f"{name}@random", None)
+
+
+def test_the_table_of_kinds_fits_80_columns() -> None:
+    out = io.StringIO()
+    Console(file=out, width=80).print(families_table([asdict(kind) for kind in KINDS.values()]))
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    assert "…" not in out.getvalue()

@@ -34,7 +34,7 @@ def made_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, aliases in NAMES.items():
         (folder / "configs" / f"{name}.py").write_text("model = dict()")
         lines += [f"- Name: {name}", f"  Config: configs/{name}.py"]
-        lines += [f"  Weights: https://example.org/{name}-0123abcd_20220101.pth"]
+        lines += [f"  Weights: (https://example.org/{name}-0123abcd_20220101.pth"]
         lines += [f"  Alias: {aliases[0] if len(aliases) == 1 else aliases}"] if aliases else []
     (folder / "configs" / "all.yml").write_text("\n".join(lines))
     (folder / "configs" / "list.yml").write_text("- Name: gone\n  Config: configs/gone.py\n")
@@ -73,6 +73,12 @@ def test_ambiguous_and_unknown_names() -> None:
         index.resolve("mmpose", "hrnet-w48")
     with pytest.raises(ConfigError, match="see the model zoo"):
         index.resolve("mmpose", "zzz")
+
+
+@pytest.mark.usefixtures("made_index")
+def test_addresses_are_read_from_what_stands_there() -> None:
+    urls = [e.url for e in index.entries("mmpose")]
+    assert all(url and url.startswith("https://example.org/") and url.endswith(".pth") for url in urls)
 
 
 def test_an_index_that_is_not_there(made_index: Path) -> None:
