@@ -28,6 +28,12 @@ class People:
     keypoints: Tensor
     """(P, K, 2) px, NaN = unknown."""
 
+    def to(self, device: torch.device) -> People:
+        """The same on another device."""
+        return People(
+            boxes=self.boxes.to(device), classes=self.classes.to(device), keypoints=self.keypoints.to(device)
+        )
+
 
 def choose_regions(
     regions: Tensor, people: People, count: int, generator: torch.Generator | None = None

@@ -1,0 +1,106 @@
+"""Training of LCR-Net++: from labels, or from pseudo ground truth (thesis, equations 3.5 to 3.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler
+
+from skelkit.errors import ConfigError
+from skelkit.experts.lcrnet.network import LCRNet
+from skelkit.experts.lcrnet.pictures import Pictures, together
+
+LOSSES = ("localisation", "classification", "regression")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSettings:
+    """How a student learns.
+
+    Raises:
+        ConfigError: a value outside its range.
+    """
+
+    weak: bool = False
+    """Pseudo ground truth is too inexact for the regression: its loss is left out and its layer does not
+    change, nor do the statistics of batch norms (equation 3.5)."""
+    epochs: int = 12
+    batch_size: int = 4
+    lr: float = 1e-3
+    """Highest learning rate of AdamW; it grows over the first twentieth and falls to 0 as a cosine."""
+    weight_decay: float = 1e-4
+    clip_norm: float = 5.0
+    """Gradients longer than this are shortened to it."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check."""
+        if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0:
+            raise ConfigError(
+                f"expected epochs and a batch size of at least 1 and a positive learning rate, got "
+                f"{self.epochs}, {self.batch_size} and {self.lr}"
+            )
+
+
+def learn(
+    network: LCRNet, pictures: Pictures, settings: LearningSettings, device: torch.device | None = None
+) -> Iterator[dict[str, float]]:
+    """Train a network in place.
+
+    Args:
+        network: A new one, or one to refine.
+        pictures: What to learn from.
+        settings: How.
+        device: Where; None = where the network is.
+
+    Yields:
+        After every epoch the mean of each loss, by name.
+    """
+    torch.manual_seed(settings.seed)
+    where = device or network.anchors.device
+    network.to(where).requires_grad_(True)
+    if settings.weak:
+        network.regression.requires_grad_(False)
+    weights = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, settings.lr, weight_decay=settings.weight_decay)
+    chance = torch.Generator().manual_seed(settings.seed)
+    loader = DataLoader(
+        pictures,
+        settings.batch_size,
+        sampler=RandomSampler(pictures, generator=chance),
+        collate_fn=together,
+        drop_last=len(pictures) > settings.batch_size,
+    )
+    steps = settings.epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.lr, total_steps=steps + 1, pct_start=0.05, cycle_momentum=False
+    )
+    names = LOSSES[:2] if settings.weak else LOSSES
+    for epoch in range(settings.epochs):
+        pictures.epoch = epoch
+        network.train()
+        if settings.weak:
+            _keep_statistics(network)
+        total = dict.fromkeys(names, 0.0)
+        for batch, people in loader:
+            on_it = [p.to(where) for p in people]
+            losses = network.losses(batch.to(where, memory_format=torch.channels_last), on_it, chance)
+            loss: Tensor = torch.stack([losses[name] for name in names]).sum()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(weights, settings.clip_norm)
+            optimizer.step()
+            schedule.step()
+            for name in names:
+                total[name] += losses[name].item() / len(loader)
+        yield total
+    network.eval()
+
+
+def _keep_statistics(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
