@@ -167,11 +167,11 @@ def main() -> None:
         "processor ms/frame",
         "inferencer takes",
     )
-    table = Table(*columns)
     for pose in options.poses:
         for video in options.videos:
+            table = Table(*columns)
             measure(pose, find_pack() / "media" / video, options, table)
-    Console(width=140).print(table)
+            Console(width=140).print(table)
 
 
 def measure(pose: str, video: Path, options: argparse.Namespace, table: Table) -> None:
