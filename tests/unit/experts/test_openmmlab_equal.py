@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from made_networks import CPU
 
-from skelkit.experts import build_detector, build_expert
+from skelkit.experts import Device, build_detector, build_expert
 from skelkit.experts.openmmlab import environment, index
 from skelkit.structures import Detections, FrameBatch, Poses
 
@@ -27,6 +26,7 @@ if find_spec("mmpose") is None:
 pytestmark = pytest.mark.openmmlab
 environment.prepare()
 
+CPU = Device(kind="cpu", threads=1)  # small networks: on a busy machine threads mostly wait for each other
 BOXES = np.asarray([[60, 20, 260, 400], [300.5, 90.25, 420.75, 300], [-20, 200, 160, 500]], np.float32)
 COORDINATES, SCORES = 0.05, 1e-3  # the bounds
 
