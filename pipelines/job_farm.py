@@ -240,5 +240,11 @@ def _account(profile: SiteProfile, name: str = "account") -> dict[str, Any]:
 
 
 async def _settled(cluster: Any) -> None:
-    """Wait until jobs are submitted, and hear of it where they are not."""
+    """Wait until jobs are submitted, and hear of it where they are not.
+
+    Dask tells of that only whoever came first. A job that was refused is submitted once more when it is
+    waited for.
+    """
     await cluster
+    for job in list(cluster.workers.values()):
+        await job

@@ -78,6 +78,22 @@ def test_the_least_of_a_profile(kind: str, tmp_path: Path) -> None:
     assert "distributed.cli.dask_worker" in script and "None" not in script
 
 
+class Submitted:
+    """A job; one that was refused says so when it is waited for."""
+
+    job_id_regexp = r"(?P<job_id>\d+)"
+
+    def __init__(self, job_id: str, *, refused: bool = False) -> None:
+        self.job_id, self.refused = job_id, refused
+
+    async def start(self) -> None:
+        if self.refused:
+            raise RuntimeError("sbatch: error: invalid account")
+
+    def __await__(self) -> Any:
+        return self.start().__await__()
+
+
 class Jobs:
     """Stands in for a cluster of dask-jobqueue and its batch system."""
 
@@ -102,9 +118,7 @@ class Jobs:
             raise RuntimeError("sbatch: error:\n invalid partition specified: long")
         while len(self.workers) < self.asked[-1]:
             self.count += 1
-            self.workers[f"w{self.count}"] = SimpleNamespace(
-                job_id=str(self.count), job_id_regexp=r"(?P<job_id>\d+)"
-            )
+            self.workers[f"w{self.count}"] = Submitted(str(self.count))
 
     def __await__(self) -> Any:
         return self.start().__await__()
@@ -155,6 +169,14 @@ def test_a_batch_system_that_takes_no_job(tmp_path: Path) -> None:
         farm.want(5)
     farm.want(5)  # later it may change its mind
     assert [event for event, _ in seen] == ["asked", "refused"]
+
+
+def test_a_refusal_that_was_told_to_somebody_else(tmp_path: Path) -> None:
+    jobs = Jobs()
+    jobs.workers = {"w1": Submitted("", refused=True)}
+    farm, _ = farm_of(jobs, tmp_path, workers=1)
+    with pytest.raises(ClusterError, match="invalid account"):
+        farm.want(5)
 
 
 def test_jobs_that_end_before_they_are_workers_are_submitted_again(tmp_path: Path, queue: Path) -> None:
