@@ -46,7 +46,7 @@ class LearningSettings:
 
 
 def learn(
-    network: LCRNet, pictures: Pictures, settings: LearningSettings, device: torch.device | None = None
+    network: LCRNet, pictures: Pictures, settings: LearningSettings, device: torch.device
 ) -> Iterator[dict[str, float]]:
     """Train a network in place.
 
@@ -54,14 +54,13 @@ def learn(
         network: A new one, or one to refine.
         pictures: What to learn from.
         settings: How.
-        device: Where; None = where the network is.
+        device: Where.
 
     Yields:
         After every epoch the mean of each loss, by name.
     """
     torch.manual_seed(settings.seed)
-    where = device or network.anchors.device
-    network.to(where).requires_grad_(True)
+    network.to(device).requires_grad_(True)
     if settings.weak:
         network.regression.requires_grad_(False)
     weights = [p for p in network.parameters() if p.requires_grad]
@@ -86,8 +85,8 @@ def learn(
             _keep_statistics(network)
         total = dict.fromkeys(names, 0.0)
         for batch, people in loader:
-            on_it = [p.to(where) for p in people]
-            losses = network.losses(batch.to(where, memory_format=torch.channels_last), on_it, chance)
+            on_it = [p.to(device) for p in people]
+            losses = network.losses(batch.to(device, memory_format=torch.channels_last), on_it, chance)
             loss: Tensor = torch.stack([losses[name] for name in names]).sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -123,7 +123,7 @@ def test_weak_learning_leaves_the_regression_alone(weak: bool) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     pictures = Pictures(some_pictures(), LCR13, network.anchors.numpy(), side=96, seed=0)
     settings = LearningSettings(weak=weak, epochs=2, batch_size=2)
-    told = list(learn(network, pictures, settings))
+    told = list(learn(network, pictures, settings, torch.device("cpu")))
     assert len(told) == 2 and set(told[0]) == set(LOSSES[:2] if weak else LOSSES)
     changed = {n for n, value in network.state_dict().items() if not torch.equal(before[n], value)}
     for part in ("backbone", "localisation", "shared", "classification"):

@@ -1,0 +1,119 @@
+"""Labels -> a student; videos without labels -> a refined student."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from skelkit.cli import app
+from skelkit.data.truth import open_truth
+from skelkit.errors import InputError
+from skelkit.experts.lcrnet.files import load_network
+from skelkit.pipelines.self_train import LABELS, STUDENT, read_pictures, sure_people
+from skelkit.pipelines.student import labelled_pictures
+from skelkit.skeletons import COCO17, LCR13
+from skelkit.structures import SkeletonSequence
+
+CLIP = "demo_skeleton.mp4"
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Pictures of noise with a pose in each, labelled as COCO does."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rng, annotations, images = np.random.default_rng(0), [], []
+    for number in range(12):
+        name = f"{number:03d}.png"
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (90, 120, 3), dtype=np.uint8))
+        images.append({"id": number, "file_name": name, "height": 90, "width": 120})
+        points = np.concatenate([rng.random((17, 2)) * (40, 60) + 20, np.full((17, 1), 2)], axis=1)
+        annotations.append({"image_id": number, "id": number, "keypoints": points.ravel().tolist()})
+    labels = folder / "labels.json"
+    labels.write_text(json.dumps({"images": images, "annotations": annotations, "categories": []}))
+    return folder, labels
+
+
+@pytest.fixture(scope="module")
+def student(labelled: tuple[Path, Path]) -> Path:
+    """Trained by the command."""
+    path = labelled[0] / "student.safetensors"
+    options = ["--anchors", "3", "--side", "96", "--epochs", "1", "--device", "cpu", "--json"]
+    done = CliRunner().invoke(app, ["train-student", *map(str, labelled), str(path), *options])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["learnt"] == 10 and report["measured"] == 2
+    assert 0 <= report["recall"] <= 1 and 0 <= report["pck"] <= 1
+    return path
+
+
+def test_a_student_keeps_what_it_takes_to_run(student: Path) -> None:
+    network, skeleton, facts = load_network(student)
+    assert skeleton is LCR13 and network.num_anchors == 3
+    assert facts["side"] == 96 and facts["settings"]["learning"]["epochs"] == 1
+
+
+def test_labels_without_their_pictures_are_refused(labelled: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found none of 12"):
+        labelled_pictures(tmp_path, open_truth(labelled[1]))
+
+
+def test_only_frames_whose_people_are_all_sure_teach() -> None:
+    """Equation 3.3; frame 1 has somebody unsure, frame 2 somebody half hidden, frame 3 nobody."""
+    points = np.random.default_rng(0).random((2, 5, 17, 2)).astype(np.float32) * 50
+    confidence = np.full((2, 5), 0.5, np.float32)
+    confidence[1, 1] = 0.1
+    points[0, 2, 5:] = np.nan
+    points[:, 3] = np.nan
+    points[1, 4] = np.nan
+    confidence[np.isnan(points).all(axis=(2, 3))] = 0
+    sequence = SkeletonSequence(
+        skeleton=COCO17,
+        keypoints=points,
+        scores=np.where(np.isnan(points[..., 0]), 0, 1).astype(np.float32),
+        confidence=confidence,
+        track_ids=np.arange(2),
+        frame_indices=np.arange(5) * 10,
+        pts_s=np.arange(5) / 3,
+        video_id="a",
+        fps=30.0,
+        image_size=(100, 100),
+        sources=("x",),
+        label=None,
+    )
+    found = dict(sure_people(sequence, LCR13, gamma=0.18, min_joints=7))
+    assert {number: len(people) for number, people in found.items()} == {0: 2, 40: 1}
+
+
+def test_a_student_is_refined_by_what_experts_agree_on(pack: Path, student: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    call = [
+        "self-train", str(pack / "media" / CLIP), str(out), "--student", str(student), "--experts",
+        "movenet,edvard_cpm", "--share", "0.05", "--epochs", "1", "--device", "cpu", "--json",
+        "--weights", str(pack / "weights"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    counts, pictures = read_pictures(out)
+    assert report["pictures"] == len(pictures) == counts["pictures"] > 0
+    assert report["people"] >= report["pictures"] and report["frames"] >= report["pictures"]
+    picture = pictures[0].read()
+    assert picture.ndim == 3 and max(picture.shape) <= 2 * 96
+    inside = pictures[0].keypoints[np.isfinite(pictures[0].keypoints).all(axis=2)]
+    assert (inside > -20).all() and (inside < 2 * 96 + 20).all()
+    assert set(report["before"]) == set(report["after"]) == {"recall", "pck"}
+    network, _, facts = load_network(out / STUDENT)
+    before, _, _ = load_network(student)
+    assert facts["report"] == report
+    assert (network.regression.weight == before.regression.weight).all()
+    assert not (network.classification.weight == before.classification.weight).all()
+
+    labels = (out / LABELS).stat().st_mtime_ns
+    again = CliRunner().invoke(app, call)  # goes on from the pseudo ground truth
+    assert again.exit_code == 0 and (out / LABELS).stat().st_mtime_ns == labels
+    assert json.loads(again.stdout)["after"] == report["after"]
