@@ -113,15 +113,12 @@ class Jobs:
             del self.workers[name]
         self.ended.append(names)
 
-    async def start(self) -> None:
+    async def _correct_state(self) -> None:
         if self.refuses:
             raise RuntimeError("sbatch: error:\n invalid partition specified: long")
         while len(self.workers) < self.asked[-1]:
             self.count += 1
             self.workers[f"w{self.count}"] = Submitted(str(self.count))
-
-    def __await__(self) -> Any:
-        return self.start().__await__()
 
     def sync(self, function: Any, *arguments: Any) -> Any:
         return asyncio.run(function(*arguments))
