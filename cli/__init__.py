@@ -28,11 +28,13 @@ from . import (
     refine,
     render,
     report,
+    self_train,
     split,
     stats,
     submit,
     test,
     train,
+    train_expert,
     validate,
 )
 from ._errors import report_errors
@@ -59,6 +61,9 @@ app.command()(render.render)
 app.command()(report.report)
 app.command()(train.train)
 app.command()(train.recipes)
+app.command("train-expert")(train_expert.train_expert)
+app.command("train-student")(self_train.train_student)
+app.command("self-train")(self_train.self_train)
 app.command()(test.test)
 app.command()(fuse.fuse)
 app.command()(predict.predict)

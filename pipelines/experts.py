@@ -22,11 +22,14 @@ _OPENMMLAB = ("mmpose", "mmdet")
 
 
 def list_experts(weights: str | None) -> list[dict[str, Any]]:
-    """Every built-in card and torchvision's models, and where their weights are.
+    """The built-in experts, every card, and torchvision's models, and where their weights are.
 
     Of MMPose's and MMDetection's models those whose weights are here; `list_families` tells of the rest.
     """
-    rows = [_row(card, weights) for card in all_cards()]
+    from skelkit.experts import builtin
+
+    rows = [_row(builtin.card_of(n), weights) | {"name": f"builtin:{n}"} for n in builtin.names()]
+    rows += [_row(card, weights) for card in all_cards()]
     for family in ("torchvision", *(() if families.missing() else _OPENMMLAB)):
         rows += FAMILIES.load(family).catalogue(weights)
     return rows
@@ -57,6 +60,11 @@ def show_expert(name: str, weights: str | None) -> dict[str, Any]:
         from skelkit.experts import torchvision_models
 
         return torchvision_models.show(model, weights)
+    if family == "builtin":
+        from skelkit.experts import builtin
+
+        written = builtin.show(model)
+        return {**written["card"], "trained": written["trained"], "measured": written["measured"]}
     if model and not name.endswith(".toml"):
         return describe(name, weights)
     card = load_card(name)
@@ -72,7 +80,7 @@ def fetch_expert(name: str, progress: Callable[[int, int | None], None] | None =
         WeightsError: they are not to be had.
     """
     family, _, model = name.partition(":")
-    if family in {"torchvision", *_OPENMMLAB}:
+    if family in {"builtin", "torchvision", *_OPENMMLAB}:
         found = FAMILIES.load(family).fetch(model, progress)
     else:
         found = ensure_weights(load_card(name), progress=progress)

@@ -20,6 +20,8 @@ from skelkit.structures import FrameBatch
 FAMILIES = Registry(
     "experts",
     {
+        "builtin": "skelkit.experts.builtin",
+        "lcrnet": "skelkit.experts.lcrnet",
         "onnx": "skelkit.experts.onnx",
         "mmpose": "skelkit.experts.openmmlab.poses",
         "mmdet": "skelkit.experts.openmmlab.detectors",

@@ -10,23 +10,23 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from skelkit.experts.engine import Engine
+from skelkit.experts.chunks import ChunkedNetwork
 
 
 def bare(expert: Any, run: Callable[[], object]) -> Callable[[], None]:
     """Watch `run`, in which `expert` predicts, and return what does its networks' part alone.
 
     Args:
-        expert: An ONNX expert (it has an ``engine``) or one of PyTorch (its ``network`` or ``model``).
+        expert: One that runs chunk by chunk (it has an ``engine``), or has a ``network`` or ``model``.
         run: Called once.
     """
     engine = getattr(expert, "engine", None)
-    if isinstance(engine, Engine):
+    if isinstance(engine, ChunkedNetwork):
         return _bare_engine(engine, run)
     return _bare_modules(getattr(expert, "network", None) or expert.model, run)
 
 
-def _bare_engine(engine: Engine, run: Callable[[], object]) -> Callable[[], None]:
+def _bare_engine(engine: ChunkedNetwork, run: Callable[[], object]) -> Callable[[], None]:
     inputs: list[Any] = []
     unwatched = engine.run
 

@@ -263,6 +263,12 @@ class Card(BaseModel):
         """Where a user's card lies, and perhaps its network beside it; None for a built-in card."""
         return self._folder
 
+    def beside(self, folder: Path) -> Card:
+        """The same card, whose network lies in this folder."""
+        card = self.model_copy()
+        card._folder = folder
+        return card
+
     @cached_property
     def skeleton(self) -> Skeleton:
         """The joint set of a pose expert."""
@@ -281,9 +287,8 @@ def load_card(name_or_path: str) -> Card:
         ConfigError: no such card, or one that does not validate (every problem is listed).
     """
     if name_or_path.endswith(".toml"):
-        card = _parse(Path(name_or_path))
-        card._folder = Path(name_or_path).parent
-        return card
+        path = Path(name_or_path)
+        return _parse(path).beside(path.parent)
     known = _builtin()
     if name_or_path not in known:
         raise ConfigError(

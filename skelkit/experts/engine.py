@@ -12,11 +12,9 @@ preparation of one chunk with the run of another.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +25,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from skelkit.errors import ConfigError, ExpertError, MissingExtraError
-from skelkit.experts.batches import NOTICES, Batches
+from skelkit.experts.batches import NOTICES
+from skelkit.experts.chunks import ChunkedNetwork
 
 if TYPE_CHECKING:  # importing torch takes seconds
     import torch
-
-Result = TypeVar("Result")
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -148,8 +145,8 @@ def _no_provider(name: str, kind: str) -> MissingExtraError:
     )
 
 
-class Engine:
-    """One network in memory, and the threads that feed it.
+class Engine(ChunkedNetwork):
+    """One ONNX network in memory, and the threads that feed it.
 
     Args:
         path: The ONNX file.
@@ -195,14 +192,8 @@ class Engine:
         self.input_shape: list[int | str] = first.shape
         fixed = first.shape[0]
         self.fixed_batch: int | None = fixed if isinstance(fixed, int) else None
-        self.chunk = self.fixed_batch or chunk
-        self._batches = Batches(path.stem, self.chunk)
-        self._pool = ThreadPoolExecutor(device.threads, thread_name_prefix=f"engine-{path.stem}")
-
-    @property
-    def takes_tensors(self) -> bool:
-        """Whether chunks are better prepared on the device, as tensors."""
-        return self.device.kind != "cpu" and _torch_has_cuda()
+        self.takes_tensors = device.kind != "cpu" and _torch_has_cuda()
+        super().__init__(path.stem, threads=device.threads, chunk=self.fixed_batch or chunk)
 
     def run(self, batch: npt.NDArray[Any] | torch.Tensor) -> list[npt.NDArray[Any]]:
         """The network's outputs for one batch, as it stands (padded where the batch size is fixed).
@@ -233,10 +224,6 @@ class Engine:
             )
         return [o[:count] for o in outputs]
 
-    def run_all(self, batches: Sequence[Any]) -> None:
-        """Run batches that are prepared, with as many in flight as `map` has."""
-        list(self._pool.map(self.run, batches))
-
     def _run_bound(self, batch: torch.Tensor) -> list[npt.NDArray[Any]]:
         """Run on a tensor where it lies; outputs are made beside it and copied to the host once."""
         import torch
@@ -252,34 +239,6 @@ class Engine:
         self._session.run_with_iobinding(binding)
         copied: list[npt.NDArray[Any]] = binding.copy_outputs_to_cpu()
         return copied
-
-    def map(
-        self,
-        count: int,
-        prepare: Callable[[slice], npt.NDArray[Any] | torch.Tensor],
-        finish: Callable[[slice, Sequence[npt.NDArray[Any]]], Result],
-    ) -> list[Result]:
-        """Run `count` items through the network.
-
-        Args:
-            count: Number of items.
-            prepare: Input tensor for the items of a slice.
-            finish: What to make of the outputs for a slice.
-
-        Returns:
-            The results of `finish`, in the order of the items. Chunks are cut the same way whatever the
-            number of threads, so results do not depend on it. Those that do not fit the memory are halved.
-        """
-
-        def work(part: slice) -> list[Result]:
-            def smaller(within: slice) -> Result:
-                items = slice(part.start + within.start, part.start + within.stop)
-                return finish(items, self.run(prepare(items)))
-
-            return self._batches.map(part.stop - part.start, smaller)
-
-        parts = [slice(i, min(i + self.chunk, count)) for i in range(0, count, self.chunk)]
-        return [result for results in self._pool.map(work, parts) for result in results]
 
 
 def _usable(device: Device) -> Device:

@@ -23,6 +23,7 @@ from skelkit.experts.cards import (
     YoloBoxes,
     load_card,
 )
+from skelkit.experts.chunks import ChunkedNetwork
 from skelkit.experts.decode_boxes import Outputs, decode_boxes
 from skelkit.experts.decode_fields import decode_fields
 from skelkit.experts.decode_joints import decode_joints, one_stage
@@ -99,7 +100,7 @@ def calibrate(points: Float32, raw: Float32, calibration: Calibration) -> tuple[
 class OnnxDetector:
     """Person boxes by a YOLO-style network."""
 
-    def __init__(self, card: Card, engine: Engine) -> None:
+    def __init__(self, card: Card, engine: ChunkedNetwork) -> None:
         self.card = card
         self.engine = engine
 
@@ -135,7 +136,7 @@ class TopDownExpert:
 
     kind: ExpertKind = "top-down"
 
-    def __init__(self, card: Card, engine: Engine) -> None:
+    def __init__(self, card: Card, engine: ChunkedNetwork) -> None:
         self.card = card
         self.engine = engine
 
@@ -193,7 +194,7 @@ class TopDownExpert:
 class WholeFrameExpert:
     """Poses of everybody in the picture at once: bottom-up (affinity fields) or one-stage."""
 
-    def __init__(self, card: Card, engine: Engine) -> None:
+    def __init__(self, card: Card, engine: ChunkedNetwork) -> None:
         self.card = card
         self.engine = engine
 
@@ -266,7 +267,7 @@ def _frames_tensor(network: OnnxDetector | WholeFrameExpert, frames: FrameBatch,
     return to_tensor(whole_frames(frames.images[part], spec), spec)
 
 
-def frames_tensor(engine: Engine, frames: FrameBatch, part: slice, spec: Input) -> Any:
+def frames_tensor(engine: ChunkedNetwork, frames: FrameBatch, part: slice, spec: Input) -> Any:
     """Whole frames as the network's input, made on the engine's device."""
     from skelkit.experts import device_frames, device_pictures
 
@@ -274,7 +275,7 @@ def frames_tensor(engine: Engine, frames: FrameBatch, part: slice, spec: Input) 
     return device_pictures.to_tensor(device_pictures.whole_frames(there[part], spec), spec)
 
 
-def crops_tensor(engine: Engine, frames: FrameBatch, rows: Any, views: Float32, spec: Input) -> Any:
+def crops_tensor(engine: ChunkedNetwork, frames: FrameBatch, rows: Any, views: Float32, spec: Input) -> Any:
     """People as the network's input, made on the engine's device."""
     import torch
 
