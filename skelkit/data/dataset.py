@@ -21,7 +21,7 @@ import numpy.typing as npt
 from skelkit._version import __version__
 from skelkit.data.choosing import PersonSelection
 from skelkit.data.clip import Clip
-from skelkit.data.pose_table import DensePoses, PoseTables
+from skelkit.data.pose_table import DensePoses, PoseTables, positions_among
 from skelkit.data.reader import ShardReader
 from skelkit.errors import ConfigError, ShardError
 from skelkit.structures import Int64, Skeleton, SkeletonSequence
@@ -229,15 +229,13 @@ class DatasetReader:
         frames: int | None = None,
     ) -> DensePoses:
         """People of some clips as one array: the quick way, for training (`ShardReader.read_dense`)."""
-        wanted = np.asarray([self._index(i) for i in positions], np.int64)
+        wanted = positions_among(positions, len(self), self.folder)
         if self._tables is None or self._process != os.getpid():  # what is open is the parent's
             clips = [shard.clips for shard in self.info.shards]
             self._tables = PoseTables(clips, self.skeleton.num_joints, self.dimensions)
         shards = self._tables.shards(wanted)
-        for number in dict.fromkeys(shards.tolist()):
-            shard = self.shard(self.info.shards[number].name)
-            if number not in self._tables:
-                self._tables.put(number, shard.table())
+        for number in self._tables.closed(shards):
+            self._tables.put(number, self.shard(self.info.shards[number].name).table())
         found = self._tables.read(wanted, shards, people, frames)
         if len(self._tables) > len(self._shards):
             self._tables.keep([n for n, shard in enumerate(self.info.shards) if shard.name in self._shards])

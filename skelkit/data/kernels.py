@@ -19,10 +19,12 @@ CLIP = ("first_run", "end_run", "first_read", "end_read", "bytes", "people", "fr
 """The clip's runs; its reads, and the bytes of all of them; M, T, H, W."""
 FIRST_RUN, END_RUN, FIRST_READ, END_READ, BYTES, PEOPLE, FRAMES = range(7)
 
-RUN = ("rows", "person", "step", "keypoints", "scores")
+RUN = ("rows", "person", "step", "keypoints", "scores", "keypoints_in_file", "scores_in_file")
 """Rows of one person that follow each other in time and in the file: how many, of which person of the clip,
-from which time step; where they begin in the clip's bytes."""
-ROWS, PERSON, STEP, KEYPOINTS, SCORES = range(5)
+from which time step; where they begin in what is read of the clip, and in the file."""
+ROWS, PERSON, STEP, READ, IN_FILE = 0, 1, 2, 3, 5
+KEYPOINTS, SCORES = 0, 1
+"""Behind `READ` or `IN_FILE`."""
 
 RULES = ("presence", "motion", "score")
 """See `skelkit.data.choosing.PeopleRule`."""
@@ -49,9 +51,22 @@ def _compiled(arguments: str | None) -> Callable[[Any], Any]:
 
 
 _types: Any = numba.types
+_intrinsic: Any = numba.extending.intrinsic
+_array_at: Any = numba.carray
 _intp, _uintp = _types.intp, _types.uintp
 _pread = _types.ExternalFunction("pread", _intp(_types.int32, _uintp, _uintp, _types.int64))
 """Of the C library: ssize_t pread(int fd, void *to, size_t size, off_t offset)."""
+
+
+@_intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    """An address, int64, as a pointer to bytes."""
+    from numba.core.cgutils import voidptr_t
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], voidptr_t)
+
+    return _types.CPointer(_types.uint8)(_types.int64), generate
 
 
 @_compiled(None)
@@ -105,7 +120,7 @@ def _rows(block, keypoints_at, scores_at, grid, keypoints, visible, scores):
 
 
 @_compiled(None)
-def _decode(block, runs, grid, person, keypoints, visible, scores):
+def _decode(block, where, runs, grid, person, keypoints, visible, scores):
     """All time steps of a person; nobody's number gives an empty one."""
     steps, joints = visible.shape
     points, seen, score = keypoints.ravel(), visible.ravel(), scores.ravel()
@@ -121,8 +136,8 @@ def _decode(block, runs, grid, person, keypoints, visible, scores):
         score[end * joints : start * joints] = 0
         _rows(
             block,
-            runs[r, KEYPOINTS],
-            runs[r, SCORES],
+            runs[r, where + KEYPOINTS],
+            runs[r, where + SCORES],
             grid,
             points[start * width : stop * width],
             seen[start * joints : stop * joints],
@@ -135,17 +150,17 @@ def _decode(block, runs, grid, person, keypoints, visible, scores):
 
 
 @_compiled(None)
-def _total_score(block, runs, joints):
+def _total_score(block, where, runs, joints):
     total = 0
     for r in range(len(runs)):
-        at = runs[r, SCORES]
+        at = runs[r, where + SCORES]
         for i in range(at, at + runs[r, ROWS] * joints):
             total += block[i]
     return total
 
 
 @_compiled(None)
-def _motion(block, runs, joints, dimensions):
+def _motion(block, where, runs, joints, dimensions):
     """Sum over joints and coordinates of the standard deviation over time, in steps of the grid."""
     width = joints * dimensions
     total = 0.0
@@ -153,7 +168,7 @@ def _motion(block, runs, joints, dimensions):
         count, mean, spread = 0, 0.0, 0.0
         for again in range(2):
             for r in range(len(runs)):
-                at = runs[r, KEYPOINTS] + 2 * j
+                at = runs[r, where + KEYPOINTS] + 2 * j
                 for place in range(at, at + 2 * width * runs[r, ROWS], 2 * width):
                     level = _level(block, place)
                     if level != MISSING and again:
@@ -168,7 +183,7 @@ def _motion(block, runs, joints, dimensions):
 
 
 @_compiled(None)
-def _choose(block, runs, rule, joints, dimensions, chosen):
+def _choose(block, where, runs, rule, joints, dimensions, chosen):
     """The people with the highest value by `RULES`, highest first, into `chosen`, (M,); -1 = nobody."""
     low, end = 0, len(runs)
     value = np.empty(runs[end - 1, PERSON] + 1 if end else 0)
@@ -180,9 +195,9 @@ def _choose(block, runs, rule, joints, dimensions, chosen):
         if rule == 0:
             value[m] = rows
         elif rule == 1:
-            value[m] = _motion(block, runs[low:high], joints, dimensions)
+            value[m] = _motion(block, where, runs[low:high], joints, dimensions)
         else:
-            value[m] = _total_score(block, runs[low:high], joints) / rows
+            value[m] = _total_score(block, where, runs[low:high], joints) / rows
         low = high
     for i in range(chosen.size):
         best = -1
@@ -194,17 +209,22 @@ def _choose(block, runs, rule, joints, dimensions, chosen):
             value[best] = -1  # taken
 
 
-@_compiled(
-    "i8[::1],i8[:,::1],i8[:,::1],i8[:,::1],f4[:,::1],i8,i8[:,::1],f4[:,:,:,:,::1],b1[:,:,:,::1],f4[:,:,:,::1],i8[::1]"
+_READ = (
+    "i8[::1],i8[:,::1],i8[:,::1],i8[:,::1],i8[:,::1],f4[:,::1],i8,"
+    "i8[:,::1],f4[:,:,:,:,::1],b1[:,:,:,::1],f4[:,:,:,::1],i8[::1]"
 )
-def read(fds, clips, reads, runs, grid, rule, chosen, keypoints, visible, scores, failed):
+
+
+@_compiled(_READ)
+def read(fds, maps, clips, reads, runs, grid, rule, chosen, keypoints, visible, scores, failed):
     """Read clips and decode them, one after the other: what is read of a clip stays near the processor.
 
     Args:
         fds: (B,) open files.
+        maps: (B, 2) address and bytes of the file in memory; address 0 = read the file.
         clips: (B, 9) as `CLIP`.
         reads: (reads, 2) offset and size in the file.
-        runs: (R, 5) as `RUN`.
+        runs: (R, 7) as `RUN`.
         grid: (B, C + 1) origin and step of the coordinates.
         rule: Which people are wanted: number of one of `RULES`; -1 = the first ones.
         chosen: (B, M) which they are is written here; -1 = nobody.
@@ -214,18 +234,22 @@ def read(fds, clips, reads, runs, grid, rule, chosen, keypoints, visible, scores
         failed: (2,) the clip and the read that did not work are written here.
     """
     joints, dimensions = keypoints.shape[3:]
-    block = np.empty(clips[:, BYTES].max(), np.uint8)
+    room = np.empty(max(1, clips[:, BYTES].max()), np.uint8)
     for b in range(len(clips)):
-        first, end = clips[b, FIRST_READ], clips[b, END_READ]
-        worked = _fetch(fds[b], reads[first:end], block)
-        if worked < end - first:
-            failed[0], failed[1] = b, first + worked
-            return
+        if maps[b, 0]:
+            block, where = _array_at(_pointer(maps[b, 0]), maps[b, 1]), IN_FILE
+        else:
+            block, where = room, READ
+            first, end = clips[b, FIRST_READ], clips[b, END_READ]
+            worked = _fetch(fds[b], reads[first:end], room)
+            if worked < end - first:
+                failed[0], failed[1] = b, first + worked
+                return
         own = runs[clips[b, FIRST_RUN] : clips[b, END_RUN]]
         if rule >= 0:
-            _choose(block, own, rule, joints, dimensions, chosen[b])
+            _choose(block, where, own, rule, joints, dimensions, chosen[b])
         else:
             for m in range(chosen.shape[1]):
                 chosen[b, m] = m if m < clips[b, PEOPLE] else -1
         for m in range(chosen.shape[1]):
-            _decode(block, own, grid[b], chosen[b, m], keypoints[b, m], visible[b, m], scores[b, m])
+            _decode(block, where, own, grid[b], chosen[b, m], keypoints[b, m], visible[b, m], scores[b, m])

@@ -6,7 +6,10 @@ whole shard and kept as runs of rows that follow each other, a few numbers per p
 
 from __future__ import annotations
 
+import mmap
 import os
+import resource
+import time
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ import numpy.typing as npt
 from skelkit.data.choosing import PersonSelection
 from skelkit.data.layout import damaged
 from skelkit.errors import ConfigError
-from skelkit.structures import Bool, Float32, Int64
+from skelkit.structures import Bool, Float32, Int64, UInt8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,6 +117,9 @@ def runs_of(
     return np.stack([rows, person, step], axis=1), row, clip
 
 
+_LOOK_AGAIN_S = 1.0
+"""How often the sizes of files in memory are looked at: reading behind the end of one kills the process."""
+
 _GAP = 2**12
 """Bytes that are rather read in vain than by another read."""
 
@@ -156,8 +162,10 @@ class PoseTable:
     """Open as long as this table is."""
     fd: int
     """Of the file."""
+    mapped: UInt8
+    """The file in memory; empty where that cannot be."""
     runs: Int64
-    """(R, 5), see `skelkit.data.kernels.RUN`."""
+    """(R, 7), see `skelkit.data.kernels.RUN`."""
     reads: Int64
     """(reads, 2) offset and size in the file."""
     clips: Int64
@@ -188,8 +196,9 @@ class PoseTable:
         columns = StoredRows(keypoints), StoredRows(scores)
         clips = {name: column.astype(np.int64) for name, column in clips.items()}
         runs, row, clip = runs_of(frame, track, clips=clips, chunks=[column.chunk for column in columns])
+        in_file = np.concatenate([column.places(row) for column in columns])
         reads, read_clip, places = reads_of(
-            np.concatenate([column.places(row) for column in columns]),
+            in_file,
             np.concatenate([runs[:, 0] * column.row_bytes for column in columns]),
             np.concatenate([clip, clip]),
         )
@@ -209,7 +218,8 @@ class PoseTable:
             path=path,
             file=file,
             fd=fd,
-            runs=np.column_stack([runs, places.reshape(2, -1).T]),
+            mapped=_mapped(fd),
+            runs=np.column_stack([runs, places.reshape(2, -1).T, in_file.reshape(2, -1).T]),
             reads=reads,
             clips=np.stack([*bounds, *facts], axis=1),
             grid=grid,
@@ -217,8 +227,33 @@ class PoseTable:
         )
 
 
+def positions_among(positions: Iterable[int], count: int, path: Path) -> Int64:
+    """Numbers of some of `count` clips, counted from the end where negative.
+
+    Raises:
+        IndexError: a number that is none.
+    """
+    wanted = np.fromiter(positions, np.int64)
+    outside = (wanted < -count) | (wanted >= count)
+    if outside.any():
+        raise IndexError(f"{path}: expected the number of one of {count} clips, got {wanted[outside][0]}")
+    return np.where(wanted < 0, wanted + count, wanted)
+
+
+def _mapped(fd: int) -> UInt8:
+    try:
+        whole = mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+    except (OSError, ValueError):  # some file systems cannot
+        return np.empty(0, np.uint8)
+    return np.frombuffer(whole, np.uint8)
+
+
 class PoseTables:
     """Where the poses of every clip of several shards lie, one shard after the other.
+
+    A clip is read from its file the first time, and from the system's page cache, where that left it, from
+    then on: without a call of the system. Once something read so had to come from the disk after all, all
+    are read from their files again: reading page by page is slow.
 
     Args:
         clips: How many each shard has.
@@ -231,19 +266,22 @@ class PoseTables:
         self._num_joints = num_joints
         self._open: dict[int, PoseTable] = {}
         self._fds = np.full(len(clips), -1)
+        self._maps = np.zeros((len(clips), 2), np.int64)
+        self._cached = np.zeros(sum(clips), bool)  # read, and since then in memory as far as we know
         self._known = np.zeros(len(clips), bool)
+        self._looked = time.monotonic()
         self._clips = np.zeros((sum(clips), 9), np.int64)
         self._grid = np.zeros((sum(clips), dimensions + 1), np.float32)
-        self._runs = np.zeros((0, 5), np.int64)
+        self._runs = np.zeros((0, 7), np.int64)
         self._reads = np.zeros((0, 2), np.int64)
 
     def shards(self, positions: Int64) -> Int64:
         """(n,) the shards that these clips lie in."""
         return np.searchsorted(self._ends, positions, side="right")
 
-    def __contains__(self, shard: int) -> bool:
-        """Whether this shard is open."""
-        return shard in self._open
+    def closed(self, shards: Int64) -> list[int]:
+        """Which of these shards are not open."""
+        return sorted(set(shards[self._fds[shards] < 0].tolist()))
 
     def __len__(self) -> int:
         """How many shards are open."""
@@ -252,7 +290,7 @@ class PoseTables:
     def keep(self, shards: Container[int]) -> None:
         """Let go of the files of other shards."""
         for shard in [shard for shard in self._open if shard not in shards]:
-            self._fds[shard] = -1
+            self._fds[shard], self._maps[shard] = -1, 0
             del self._open[shard]
 
     def put(self, shard: int, table: PoseTable) -> None:
@@ -264,6 +302,8 @@ class PoseTables:
         end = int(self._ends[shard])
         here = slice(int(self._ends[shard - 1]) if shard else 0, end)
         self._open[shard], self._fds[shard] = table, table.fd
+        self._maps[shard] = table.mapped.ctypes.data if table.mapped.size else 0, table.mapped.size
+        self._cached[here] = False
         if self._known[shard]:
             return
         wanted = (here.stop - here.start, self._grid.shape[1], self._num_joints)
@@ -288,6 +328,8 @@ class PoseTables:
 
         if not len(positions):
             raise ConfigError("expected at least one clip to read, got none")
+        if time.monotonic() - self._looked >= _LOOK_AGAIN_S:
+            self._look()
         clips, grid = self._clips[positions], self._grid[positions]
         most, longest = clips[:, [kernels.PEOPLE, kernels.FRAMES]].max(axis=0).tolist()
         rule, count = -1, most if people is None else people
@@ -300,8 +342,13 @@ class PoseTables:
         keypoints = np.empty((*shape, grid.shape[1] - 1), np.float32)
         visible, scores = np.empty(shape, np.bool_), np.empty(shape, np.float32)
         chosen, failed = np.empty(shape[:2], np.int64), np.full(2, -1)
-        places = self._fds[shards], clips, self._reads, self._runs, grid
+        maps = self._maps[shards] * self._cached[positions, None]
+        places = self._fds[shards], maps, clips, self._reads, self._runs, grid
+        before = _faults()
         kernels.read(*places, rule, chosen, keypoints, visible, scores, failed)
+        self._cached[positions] = True
+        if maps.any() and _faults() > before:
+            self._cached[:] = False
         if failed[0] >= 0:
             shard, (offset, size) = int(shards[failed[0]]), self._reads[failed[1]].tolist()
             raise damaged(self._open[shard].path, f"no {size} bytes could be read from byte {offset}")
@@ -313,3 +360,14 @@ class PoseTables:
             num_frames=clips[:, kernels.FRAMES].tolist(),
             image_sizes=[(height, width) for height, width in clips[:, -2:].tolist()],
         )
+
+    def _look(self) -> None:
+        for table in self._open.values():
+            if os.fstat(table.fd).st_size < table.mapped.size:
+                raise damaged(table.path, "it has become shorter since it was opened")
+        self._looked = time.monotonic()
+
+
+def _faults() -> int:
+    """Times this thread, or where that is not known this process, waited for pages from a disk."""
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_majflt

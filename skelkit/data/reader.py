@@ -31,7 +31,7 @@ from skelkit.data.layout import (
     expert_group,
     extent_path,
 )
-from skelkit.data.pose_table import DensePoses, PoseTable, PoseTables
+from skelkit.data.pose_table import DensePoses, PoseTable, PoseTables, positions_among
 from skelkit.data.rows import Int32, Record, Rows, decode
 from skelkit.errors import ConfigError, ShardError
 from skelkit.registry import unknown
@@ -194,7 +194,7 @@ class ShardReader:
         Raises:
             ConfigError: no clip; numbers of people or frames that are none.
         """
-        wanted = np.asarray([self._position(i) for i in positions], np.int64)
+        wanted = positions_among(positions, len(self), self.path)
         return self._tables.read(wanted, np.zeros_like(wanted), people, frames)
 
     @cached_property

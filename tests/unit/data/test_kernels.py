@@ -36,7 +36,7 @@ def test_numbers_of_the_format_are_those_of_the_format() -> None:
 
 def test_other_types_are_refused() -> None:
     with pytest.raises(TypeError):
-        kernels.read(*[np.zeros((1, 1), np.float32)] * 11)
+        kernels.read(*[np.zeros((1, 1), np.float32)] * 12)
 
 
 def total(values):  # type: ignore[no-untyped-def]

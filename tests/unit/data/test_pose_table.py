@@ -140,7 +140,8 @@ def test_columns_that_contradict_each_other_are_damage(
         reader.read_dense([0])
 
 
-def test_a_file_cut_while_it_is_open_is_damage(tmp_path: Path) -> None:
+def test_a_file_cut_while_it_is_open_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skelkit.data.pose_table._LOOK_AGAIN_S", 0)
     with ShardWriter(tmp_path / "a.h5", skeleton=COCO17, recipe={}) as writer:
         writer.write(random_sequence(1, people=2))
     with ShardReader(tmp_path / "a.h5") as reader:
@@ -148,6 +149,35 @@ def test_a_file_cut_while_it_is_open_is_damage(tmp_path: Path) -> None:
         os.truncate(tmp_path / "a.h5", 4000)
         with pytest.raises(ShardError, match="damaged"):
             reader.read_dense([0])
+
+
+def test_what_is_read_again_comes_from_memory(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time without the file; again from the file once memory had to wait for the disk."""
+    with ShardReader(shard) as reader:
+        everything = range(len(reader))
+        first = reader.read_dense(everything)
+        tables = reader._tables
+        assert tables._cached.all()
+        monkeypatch.setattr(tables, "_fds", np.full(1, 10**6))  # no such file: reading it would fail
+        assert_equal(reader.read_dense(everything), *reader)
+        np.testing.assert_array_equal(reader.read_dense(everything).keypoints, first.keypoints)
+        faults = iter(range(10))
+        monkeypatch.setattr("skelkit.data.pose_table._faults", lambda: next(faults))
+        monkeypatch.setattr(tables, "closed", lambda shards: [])
+        reader.read_dense([0])
+        assert not tables._cached.any()
+        with pytest.raises(ShardError, match="could be read"):
+            reader.read_dense([2])
+
+
+def test_files_that_cannot_be_mapped_are_read(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr("skelkit.data.pose_table.mmap.mmap", refuse)
+    with ShardReader(shard) as reader:
+        for _ in range(2):
+            assert_equal(reader.read_dense(range(len(reader))), *reader)
 
 
 # Datasets
@@ -173,7 +203,7 @@ def test_a_dataset_keeps_few_shards_open(folder: Path, monkeypatch: pytest.Monke
             assert_equal(reader.read_dense([index]), reader[index])
             assert reader.clip(index).video_id == reader.column("video_id")[index]
         everything = reader.read_dense(range(len(reader)))  # of more shards than are kept
-        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2  # a file in memory is held twice
         assert_equal(everything, *reader)
 
 
