@@ -249,7 +249,8 @@ class Scheduling(Generic[Task]):
 
     def _bury_the_still_born(self, news: News) -> None:
         self._still_born += 1
-        if self._still_born >= TRIES and not (self._engaged or self._idle):
+        tries = TRIES * (1 + len(self._loading))  # others that load may fare better
+        if self._still_born >= tries and not (self._engaged or self._idle):
             raise SkelkitError(
                 f"workers died {self._still_born} times before they began ({news.data}); is there enough "
                 "memory? look at their logs, and try `skelkit cluster check`"

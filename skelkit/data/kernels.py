@@ -50,9 +50,8 @@ def _compiled(arguments: str | None) -> Callable[[Any], Any]:
     return compile_
 
 
-_types: Any = numba.types
-_intrinsic: Any = numba.extending.intrinsic
-_array_at: Any = numba.carray
+_numba: Any = numba  # much of which has no types
+_types, _intrinsic, _array_at = _numba.types, _numba.extending.intrinsic, _numba.carray
 _intp, _uintp = _types.intp, _types.uintp
 _pread = _types.ExternalFunction("pread", _intp(_types.int32, _uintp, _uintp, _types.int64))
 """Of the C library: ssize_t pread(int fd, void *to, size_t size, off_t offset)."""

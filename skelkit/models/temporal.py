@@ -205,10 +205,11 @@ class _Fourier(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         x, products = ctx.saved_tensors
         plan = ctx.plan
-        at_x = torch.zeros_like(x)
+        at_x = torch.empty_like(x)
         at_products = torch.empty_like(products)
         first = True
         for part, at_out, values, at_sums, at_part in _pieces(plan, x, gradient.contiguous(), at_x):
+            at_part.zero_()  # tiles overlap
             for tile, (back, target) in enumerate(plan.outputs):
                 torch.mm(back.t(), at_out[target].flatten(1), out=at_sums[:, tile].flatten(1))
             at_flat, flat = at_sums.flatten(1, 2), values.flatten(1, 2)  # (Q, tiles r, C)

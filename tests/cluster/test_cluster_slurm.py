@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -53,14 +52,9 @@ class Clustered(Site):
         return lines.split()
 
     def workers(self) -> list[int]:
-        """Processes that have loaded what does the work: one that dies before takes its job along."""
-        found = []
-        for job in self.jobs():
-            for pid in self.slurm.pids(job):
-                with contextlib.suppress(OSError):
-                    if "onnxruntime" in Path(f"/proc/{pid}/maps").read_text():
-                        found.append(pid)
-        return found
+        """Processes that have begun with a video: jobs and runs may end with one that dies before."""
+        begun = {int(path.name[3:]) for path in (self.folder / "hook").glob("by-*")}
+        return [pid for job in self.jobs() for pid in self.slurm.pids(job) if pid in begun]
 
     def no_jobs_left(self) -> None:
         self.slurm.wait(lambda: not self.slurm.run("squeue", "--noheader", "--me"), "the jobs to end")

@@ -168,6 +168,13 @@ def test_one_worker_that_dies_loading_again_and_again_does_not_end_a_run() -> No
     assert sum(born.values()) > 5
 
 
+def test_workers_that_die_loading_while_others_load_do_not_end_a_run() -> None:
+    def load(worker: str) -> tuple[float, str, Any]:
+        return (5, "ready", None) if worker in {"w0", "w1"} else (0.1, "left", DIED)
+
+    assert len(run(MadeCluster(4, does(), load=load), 4)[0]) == 4
+
+
 def test_stragglers_are_reported_once_and_finish() -> None:
     def play(worker: str, number: int, times: int) -> list[tuple[float, str, Any]]:
         return [(3000 if number == 7 else 10 * (number + 1), "done", {})]
