@@ -170,7 +170,7 @@ def test_one_worker_that_dies_loading_again_and_again_does_not_end_a_run() -> No
 
 def test_workers_that_die_loading_while_others_load_do_not_end_a_run() -> None:
     def load(worker: str) -> tuple[float, str, Any]:
-        return (5, "ready", None) if worker in {"w0", "w1"} else (0.1, "left", DIED)
+        return (0.1, "left", DIED) if worker in {"w0", "w1"} else (5, "ready", None)
 
     assert len(run(MadeCluster(4, does(), load=load), 4)[0]) == 4
 
