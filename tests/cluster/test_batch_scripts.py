@@ -82,7 +82,7 @@ def test_before_the_walltime_ends_it_stops_and_goes_on(slurm: Slurm, tmp_path: P
     assert job.restarts == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_killed_it_goes_on(slurm: Slurm, tmp_path: Path, number: signal.Signals) -> None:
     job = Job(slurm, tmp_path)
     since = job.has_begun()

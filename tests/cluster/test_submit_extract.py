@@ -124,6 +124,7 @@ def test_real_videos(slurm: Slurm, pack: Path, tmp_path: Path) -> None:
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_requeued_it_goes_on_where_it_stopped(site: Site) -> None:
     site.add(*(f"slow-0.4-{n}" for n in range(12)))
     array, joining = site.submit(1)

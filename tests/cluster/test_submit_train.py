@@ -113,7 +113,8 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "whole"
 
 
-@pytest.mark.parametrize("how", ["signal", pytest.param("requeue", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["signal", "requeue"])
 def test_a_requeue_in_the_middle_loses_nothing(
     slurm: Slurm, data: Path, whole: Path, tmp_path: Path, how: str
 ) -> None:

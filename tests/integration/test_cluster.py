@@ -179,6 +179,7 @@ def test_a_video_that_kills_its_workers_and_a_disk_that_is_full_on_one(
     assert_same(out, reference)
 
 
+@pytest.mark.slow
 @real_cluster
 def test_the_scheduler_killed_then_the_command_interrupted(
     tmp_path: Path, mixed: Path, one_expert: list[str]
