@@ -24,13 +24,13 @@ from benchmarks._pack import find_pack
 from skelkit.data.truth import open_truth
 from skelkit.experts.lcrnet.files import load_network
 from skelkit.experts.lcrnet.learning import LearningSettings
-from skelkit.experts.lcrnet.pictures import degraded
+from skelkit.experts.lcrnet.pictures import degraded, read_picture
 from skelkit.pipelines.aggregate import AggregationSettings
 from skelkit.pipelines.evaluate import evaluate_poses
 from skelkit.pipelines.extract import extract, plan
 from skelkit.pipelines.self_train import STUDENT, SelfTrainSettings, self_train
 from skelkit.pipelines.settings import ExtractSettings
-from skelkit.pipelines.student import StudentSettings, labelled_pictures, measure, read_picture, train_student
+from skelkit.pipelines.student import StudentSettings, labelled_pictures, measure, train_student
 from skelkit.skeletons import LCR13
 
 EXPERTS = ("movenet", "edvard_cpm", "tfpose")

@@ -57,8 +57,7 @@ def train_student(
     as_json: AsJson = False,
 ) -> None:
     """Train LCR-Net++ from labelled pictures; `skelkit self-train` refines it without labels."""
-    from skelkit.experts.lcrnet.learning import LearningSettings
-    from skelkit.pipelines.student import StudentSettings
+    from skelkit.pipelines.student import LearningSettings, StudentSettings
     from skelkit.pipelines.student import train_student as run
 
     settings = StudentSettings(
@@ -110,11 +109,11 @@ def self_train(
     The experts' poses are aggregated; those with a confidence of at least gamma become pseudo ground truth,
     from which the student learns where people are and which anchor pose they take, but not the regression.
     """
-    from skelkit.experts.lcrnet.learning import LearningSettings
     from skelkit.pipelines.aggregate import AggregationSettings
     from skelkit.pipelines.self_train import SelfTrainSettings
     from skelkit.pipelines.self_train import self_train as run
     from skelkit.pipelines.settings import ExtractSettings
+    from skelkit.pipelines.student import LearningSettings
 
     from ._progress import Display
 

@@ -10,15 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from skelkit.data import ShardReader
 from skelkit.data.files import output_error
-from skelkit.errors import ConfigError, InputError, OutputError
+from skelkit.errors import ConfigError, InputError
 from skelkit.experts.lcrnet.files import load_network, save_network
 from skelkit.experts.lcrnet.learning import LearningSettings
-from skelkit.experts.lcrnet.pictures import Labelled
+from skelkit.experts.lcrnet.pictures import Labelled, read_picture, shrunk, write_picture
 from skelkit.skeletons import remap
 from skelkit.structures import Float32, FrameBatch, Skeleton, SkeletonSequence
 from skelkit.video import find_sources, open_video
@@ -27,12 +26,11 @@ from .aggregate import AggregationSettings
 from .extract import Step, extract, plan
 from .settings import ExtractSettings
 from .spool import write_json
-from .student import StudentSettings, Tell, facts, measure, read_picture, split, teach
+from .student import StudentSettings, Tell, facts, measure, split, teach
 
 POSES, PICTURES, LABELS, REPORT = "experts.h5", "pictures", "labels.json", "report.json"
 """In the run's folder: what the experts said, the pictures learnt from, their people, and what came of it."""
 STUDENT = "student.safetensors"
-_JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,14 +188,10 @@ def make_pictures(
                     continue
                 with open_video(sources[clip.video_id], **sampling.sampling()) as video:
                     for number, picture in _frames(video.batches(16), chosen):
-                        points = chosen[number]
-                        scale = min(1.0, 2 * side / max(picture.shape[:2]))
+                        small, points = shrunk(picture, chosen[number], 2 * side)
                         name = f"{index:06d}-{number:06d}.jpg"
-                        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-                        if not cv2.imwrite(str(folder / name), small[..., ::-1], quality):
-                            raise OutputError(f"cannot write {folder / name}", path=folder / name)
-                        places = (points * scale).round(2).astype(object)
+                        write_picture(folder / name, small)
+                        places = points.round(2).astype(object)
                         places[~np.isfinite(points)] = None
                         labels[name] = places.tolist()
                         people += len(points)

@@ -9,9 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 from skelkit.data.truth import Truth, open_truth
 from skelkit.errors import ConfigError, InputError
@@ -22,10 +20,12 @@ from skelkit.experts.lcrnet.expert import LCRNetExpert
 from skelkit.experts.lcrnet.files import save_network
 from skelkit.experts.lcrnet.learning import LearningSettings, learn
 from skelkit.experts.lcrnet.network import LCRNet
-from skelkit.experts.lcrnet.pictures import Labelled, Pictures, in_memory
+from skelkit.experts.lcrnet.pictures import Labelled, Pictures, in_memory, read_picture
 from skelkit.metrics import match_to_truth, pck, take_matched, torso_scale
 from skelkit.skeletons import LCR13, remap
-from skelkit.structures import FrameBatch, Skeleton, UInt8
+from skelkit.structures import FrameBatch, Skeleton
+
+__all__ = ["LearningSettings", "StudentSettings", "Tell", "train_student"]
 
 FOUND_IOU = 0.3
 """A person is found if some pose's box overlaps theirs by more."""
@@ -96,8 +96,7 @@ def train_student(
     learnt, kept = split(every, settings.validation, settings.learning.seed)
     poses = np.concatenate([one.keypoints for one in learnt])
     anchors = cluster(to_boxes(poses, pose_boxes(poses)), settings.anchors, seed=settings.learning.seed)
-    torch.manual_seed(settings.learning.seed)
-    network = LCRNet(torch.from_numpy(anchors), settings.backbone)
+    network = LCRNet.new(anchors, settings.backbone, seed=settings.learning.seed)
     figures = teach(network, LCR13, learnt, settings, device=device, tell=tell)
     report = {"learnt": len(learnt), "measured": len(kept), "losses": figures}
     report |= measure(network, LCR13, kept, settings.side)
@@ -182,18 +181,6 @@ def split(every: Sequence[Labelled], share: float, seed: int) -> tuple[list[Labe
     order = np.random.default_rng(seed).permutation(len(every))
     count = round(share * len(every))
     return [every[i] for i in sorted(order[count:])], [every[i] for i in sorted(order[:count])]
-
-
-def read_picture(path: Path) -> UInt8:
-    """(H, W, 3) RGB.
-
-    Raises:
-        InputError: no picture.
-    """
-    picture = cv2.imread(os.fspath(path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise InputError(f"{path} is no picture that can be read", path=path)
-    return np.asarray(picture, np.uint8)
 
 
 def facts(settings: StudentSettings) -> dict[str, Any]:

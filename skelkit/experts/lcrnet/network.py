@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from skelkit.errors import ConfigError
 from skelkit.experts.builtin.networks import Trunk
 from skelkit.experts.lcrnet.targets import People, choose_regions, classification_loss, regression_loss
 from skelkit.registry import unknown
+from skelkit.structures import Float32
 
 _RATIOS = (0.5, 1.0, 2.0)
 _POOLED = 7
@@ -99,6 +100,13 @@ class LCRNet(nn.Module):
     """
 
     anchors: Tensor
+
+    @classmethod
+    def new(cls, anchors: Float32, backbone: str, *, seed: int) -> Self:
+        """One that has learnt nothing."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(torch.from_numpy(anchors), backbone)
 
     def __init__(self, anchors: Tensor, backbone: str = "small", *, regions: int = 512) -> None:
         super().__init__()

@@ -6,14 +6,17 @@ occlusions. `degraded` does both to any picture, to measure on and to train for 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from skelkit.errors import InputError, OutputError
 from skelkit.experts.lcrnet.anchors import nearest, pose_boxes, to_boxes
 from skelkit.experts.lcrnet.targets import People
 from skelkit.structures import Float32, Skeleton, UInt8
@@ -49,17 +52,17 @@ def degraded(
         The picture, fitted into 320 x 180, and the keypoints in it. Smaller pictures are not enlarged.
     """
     height, width = picture.shape[:2]
-    scale = min(LOW_RESOLUTION[0] / width, LOW_RESOLUTION[1] / height, 1.0)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.array(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    points = (keypoints * (np.asarray(size) / (width, height))).astype(np.float32)
+    side = max(height, width) * min(LOW_RESOLUTION[0] / width, LOW_RESOLUTION[1] / height)
+    small, points = shrunk(picture, keypoints, round(side))
+    height, width = small.shape[:2]
+    small = small.copy()
     for left, top, right, bottom in pose_boxes(points)[np.isfinite(points).any(axis=(1, 2))]:
         sides = np.asarray([right - left, bottom - top])
         for _ in range(occlusions):
             extent = sides * rng.uniform(*_COVERED, 2)
             low = np.asarray([left, top]) + rng.random(2) * (sides - extent)
             x, y = (slice(max(0, round(a)), max(0, round(a + e))) for a, e in zip(low, extent, strict=True))
-            small[y, x] = small[rng.integers(size[1]), rng.integers(size[0])]
+            small[y, x] = small[rng.integers(height), rng.integers(width)]
     return small, points
 
 
@@ -164,10 +167,36 @@ def together(samples: Sequence[tuple[Tensor, People]]) -> tuple[Tensor, list[Peo
 
 def in_memory(one: Labelled, side: int) -> Labelled:
     """The same, decoded once and kept no larger than `side`."""
-    picture = one.read()
+    kept, points = shrunk(one.read(), one.keypoints, side)
+    return replace(one, read=lambda: kept, keypoints=points)
+
+
+def shrunk(picture: UInt8, keypoints: Float32, side: int) -> tuple[UInt8, Float32]:
+    """A picture with `side` as longer side, or as it is if that is shorter, and the keypoints in it."""
     height, width = picture.shape[:2]
     scale = min(side / max(height, width), 1.0)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    kept = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    points = (one.keypoints * (np.asarray(size) / (width, height))).astype(np.float32)
-    return replace(one, read=lambda: kept, keypoints=points)
+    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return small, (keypoints * (np.asarray(size) / (width, height))).astype(np.float32)
+
+
+def read_picture(path: Path) -> UInt8:
+    """(H, W, 3) RGB.
+
+    Raises:
+        InputError: no picture.
+    """
+    picture = cv2.imread(os.fspath(path), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise InputError(f"{path} is no picture that can be read", path=path)
+    return np.asarray(picture, np.uint8)
+
+
+def write_picture(path: Path, picture: UInt8) -> None:
+    """As JPEG, in high quality.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if not cv2.imwrite(os.fspath(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
+        raise OutputError(f"cannot write {path}; is the disk full?", path=path)
