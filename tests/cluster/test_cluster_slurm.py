@@ -138,8 +138,12 @@ def test_walltimes_that_end_and_a_node_that_is_drained(
     site.add(*(f"slow-4-{n}" for n in range(10)))
     process = site.start()
     slurm.wait(site.jobs, "a job")
-    node = slurm.run("squeue", "--noheader", "--me", "--format=%N").split()[0]
+    (first,) = site.jobs()
+    node = slurm.job(first)[0]["NodeList"]
     slurm.drain(node)
+    slurm.wait(lambda: set(site.jobs()) - {first}, "the next job")
+    (second,) = set(site.jobs()) - {first}
+    assert slurm.job(second)[0]["NodeList"] not in {node, "(null)"}
     site.ends(process, 0)
     state = read_state(site.out)
     assert state.statuses == {"ok": 10}
@@ -148,6 +152,7 @@ def test_walltimes_that_end_and_a_node_that_is_drained(
     site.matches_a_run_here()
 
 
+@pytest.mark.slow
 def test_a_job_that_ends_before_it_is_a_worker(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> None:
     once = f"if mkdir {tmp_path}/been-here; then echo no such module; exit 3; fi"
     site = Clustered(slurm, tmp_path, one_expert, workers=1, environment=[once])
