@@ -24,7 +24,8 @@ from benchmarks._pack import find_pack
 from skelkit.data.truth import open_truth
 from skelkit.experts.lcrnet.files import load_network
 from skelkit.experts.lcrnet.learning import LearningSettings
-from skelkit.experts.lcrnet.pictures import degraded, read_picture
+from skelkit.experts.lcrnet.pictures import degraded
+from skelkit.experts.picture_files import read_picture
 from skelkit.pipelines.aggregate import AggregationSettings
 from skelkit.pipelines.evaluate import evaluate_poses
 from skelkit.pipelines.extract import extract, plan

@@ -17,7 +17,8 @@ from skelkit.data.files import output_error
 from skelkit.errors import ConfigError, InputError
 from skelkit.experts.lcrnet.files import load_network, save_network
 from skelkit.experts.lcrnet.learning import LearningSettings
-from skelkit.experts.lcrnet.pictures import Labelled, read_picture, shrunk, write_picture
+from skelkit.experts.lcrnet.pictures import Labelled, shrunk
+from skelkit.experts.picture_files import read_picture, write_picture
 from skelkit.skeletons import remap
 from skelkit.structures import Float32, FrameBatch, Skeleton, SkeletonSequence
 from skelkit.video import find_sources, open_video

@@ -20,7 +20,8 @@ from skelkit.experts.lcrnet.expert import LCRNetExpert
 from skelkit.experts.lcrnet.files import save_network
 from skelkit.experts.lcrnet.learning import LearningSettings, learn
 from skelkit.experts.lcrnet.network import LCRNet
-from skelkit.experts.lcrnet.pictures import Labelled, Pictures, in_memory, read_picture
+from skelkit.experts.lcrnet.pictures import Labelled, Pictures, in_memory
+from skelkit.experts.picture_files import read_picture
 from skelkit.metrics import match_to_truth, pck, take_matched, torso_scale
 from skelkit.skeletons import LCR13, remap
 from skelkit.structures import FrameBatch, Skeleton

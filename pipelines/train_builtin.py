@@ -22,10 +22,11 @@ from skelkit.experts.builtin import build_from
 from skelkit.experts.builtin.training.fit import Fit, Told
 from skelkit.experts.builtin.training.lessons import BATCH, SIDES, Net, teach, write_weights
 from skelkit.experts.builtin.training.scenes import JOINTS, Scene, Scenes, write_scenes
-from skelkit.experts.builtin.training.teaching import Teachers, lspet, read_picture
+from skelkit.experts.builtin.training.teaching import Teachers, lspet
 from skelkit.experts.builtin.training.views import CROP_SCALE
 from skelkit.experts.cards import Calibration, Card
 from skelkit.experts.device_frames import torch_device
+from skelkit.experts.picture_files import read_picture
 from skelkit.metrics import match_to_truth, take_matched, torso_scale
 from skelkit.protocols import PoseExpert
 from skelkit.skeletons import LIMB_JOINTS

@@ -6,17 +6,14 @@ occlusions. `degraded` does both to any picture, to measure on and to train for 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from skelkit.errors import InputError, OutputError
 from skelkit.experts.lcrnet.anchors import nearest, pose_boxes, to_boxes
 from skelkit.experts.lcrnet.targets import People
 from skelkit.structures import Float32, Skeleton, UInt8
@@ -178,25 +175,3 @@ def shrunk(picture: UInt8, keypoints: Float32, side: int) -> tuple[UInt8, Float3
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     return small, (keypoints * (np.asarray(size) / (width, height))).astype(np.float32)
-
-
-def read_picture(path: Path) -> UInt8:
-    """(H, W, 3) RGB.
-
-    Raises:
-        InputError: no picture.
-    """
-    picture = cv2.imread(os.fspath(path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise InputError(f"{path} is no picture that can be read", path=path)
-    return np.asarray(picture, np.uint8)
-
-
-def write_picture(path: Path, picture: UInt8) -> None:
-    """As JPEG, in high quality.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    if not cv2.imwrite(os.fspath(path), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95]):
-        raise OutputError(f"cannot write {path}; is the disk full?", path=path)

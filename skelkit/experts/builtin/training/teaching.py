@@ -112,18 +112,6 @@ def lspet(folder: Path) -> tuple[list[Path], Float32, Int64]:
     return [folder / "images" / str(name) for name in names], joints, ids.astype(np.int64)
 
 
-def read_picture(path: Path) -> UInt8:
-    """(H, W, 3) RGB.
-
-    Raises:
-        InputError: no picture.
-    """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if picture is None:
-        raise InputError(f"expected a picture at {path}, it cannot be read")
-    return np.asarray(picture, np.uint8)
-
-
 def own_joints(points: Float32, sure: Float32, skeleton: Skeleton) -> Float32:
     """The joints of `JOINTS` that a set has by the same name; none is derived from others.
 
