@@ -137,6 +137,13 @@ LCR13 = _skeleton(
     "R_ankle L_ankle R_knee L_knee R_hip L_hip R_wrist L_wrist R_elbow L_elbow R_shoulder L_shoulder head",
     f"head-L_shoulder head-R_shoulder {_BOX}",
 )
+LCR17 = _skeleton(
+    "lcr17",
+    "R_ankle L_ankle R_knee L_knee R_hip L_hip R_wrist L_wrist R_elbow L_elbow R_shoulder L_shoulder head "
+    "pelvis spine thorax neck",
+    "pelvis-spine spine-thorax thorax-neck neck-head thorax-L_shoulder thorax-R_shoulder "
+    "pelvis-L_hip pelvis-R_hip",
+)
 POSETICS17 = _skeleton(
     "posetics17",
     "head lower_head neck chest mid_hip L_shoulder R_shoulder L_elbow R_elbow L_wrist R_wrist "
@@ -187,6 +194,7 @@ SKELETONS: Mapping[str, Skeleton] = MappingProxyType(
             HALPE26,
             JHMDB15,
             LCR13,
+            LCR17,
             POSETICS17,
             POSETICS25,
             H36M17,
