@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -77,6 +78,23 @@ def fetch(
             done = fetch_expert(name, show_bytes)
         checked = "sha256 as in the card" if done["checked"] else "the card knows no sha256"
         typer.echo(f"{name}: {done['path']} ({done['sha256'][:12]}..., {checked})")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Such as InTheWild-ResNet50.pkl.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The student (.safetensors).", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Make a student of a public LCR-Net++ checkpoint; nothing in it is executed.
+
+    The student is an expert, lcrnet:FILE, and `skelkit self-train` refines it. Known are networks on
+    ResNet-50 without a feature pyramid; of their poses what lies in the picture.
+    """
+    from skelkit.pipelines.student import import_student
+
+    done = import_student(file, output, overwrite=overwrite)
+    typer.echo(f"{done['anchor_poses']} anchor poses of {done['joints']} joints -> {output}")
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from skelkit.data.files import output_error
 from skelkit.data.truth import Truth, open_truth
 from skelkit.errors import ConfigError, InputError
 from skelkit.experts import choose_device
@@ -21,12 +22,13 @@ from skelkit.experts.lcrnet.files import save_network
 from skelkit.experts.lcrnet.learning import LearningSettings, learn
 from skelkit.experts.lcrnet.network import LCRNet
 from skelkit.experts.lcrnet.pictures import Labelled, Pictures, in_memory
+from skelkit.experts.lcrnet.public import import_public
 from skelkit.experts.picture_files import read_picture
 from skelkit.metrics import match_to_truth, pck, take_matched, torso_scale
 from skelkit.skeletons import LCR13, remap
 from skelkit.structures import FrameBatch, Skeleton
 
-__all__ = ["LearningSettings", "StudentSettings", "Tell", "train_student"]
+__all__ = ["LearningSettings", "StudentSettings", "Tell", "import_student", "train_student"]
 
 FOUND_IOU = 0.3
 """A person is found if some pose's box overlaps theirs by more."""
@@ -103,6 +105,32 @@ def train_student(
     report |= measure(network, LCR13, kept, settings.side)
     save_network(output, network, LCR13, facts(settings) | {"report": report})
     return report
+
+
+def import_student(file: Path, output: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """A public LCR-Net++ checkpoint as a student's file; see `skelkit.experts.lcrnet.public`.
+
+    Args:
+        file: As its authors publish it (``.pkl``).
+        output: The student's file (``.safetensors``).
+        overwrite: Replace a file that is there.
+
+    Returns:
+        ``anchor_poses`` and ``joints``, how many.
+
+    Raises:
+        ConfigError: something is at `output`.
+        WeightsError: not such a checkpoint.
+        OutputError: it cannot be written.
+    """
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists; choose another name, or replace it with --overwrite")
+    network, skeleton, known = import_public(file)
+    try:
+        save_network(output, network, skeleton, known)
+    except OSError as error:
+        raise output_error(error, output) from error
+    return {"anchor_poses": network.num_anchors, "joints": skeleton.num_joints}
 
 
 def teach(

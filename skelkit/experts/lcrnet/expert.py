@@ -28,7 +28,8 @@ class LCRNetExpert:
         name: Its name in results.
         network: Trained.
         skeleton: Of the network's poses.
-        side: Pixels of the longer side of the pictures it was trained on.
+        side: Pixels of the longer side of the pictures it was trained on; not used where the network is a
+            public one, which has sides of its own.
         device: Where it runs.
         batch_size: Frames per run.
         min_score: People less sure than this are left out.
@@ -58,14 +59,14 @@ class LCRNetExpert:
 
     def predict(self, frames: FrameBatch, people: Detections | None = None) -> Poses:
         """Poses of all frames; person boxes are not needed. A joint's score is its person's."""
-        size = frames.images.shape[1:3]
-        scale = self.side / max(size)
+        height, width = frames.images.shape[1:3]
+        c4 = self._network.c4
+        scale = c4.scale(height, width) if c4 else self.side / max(height, width)
 
         def work(part: slice) -> list[Candidates]:
             with torch.inference_mode():
-                found: list[Candidates] = self._network(
-                    fit(on_device(frames.images, self.device)[part], self.side)
-                )
+                pictures = on_device(frames.images, self.device)[part]
+                found: list[Candidates] = self._network(c4.fit(pictures) if c4 else fit(pictures, self.side))
                 return found
 
         people_of = [self.read(c, scale) for batch in self._batches.map(len(frames), work) for c in batch]

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from skelkit.errors import ConfigError, WeightsError
-from skelkit.experts.lcrnet.network import LCRNet, settings
+from skelkit.experts.lcrnet.network import LCRNet, settings, with_settings
 from skelkit.skeletons import get_skeleton
 from skelkit.structures import Skeleton
 
@@ -52,12 +52,14 @@ def load_network(path: Path) -> tuple[LCRNet, Skeleton, dict[str, Any]]:
                 raise KeyError(about["format"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         skeleton = Skeleton.from_dict(about["skeleton"])
-        network = LCRNet(tensors["anchors"], **about["network"])
+        network = with_settings(tensors["anchors"], about["network"])
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f"{path} is no LCR-Net++ that `skelkit self-train` wrote: {why}", path=path
+            f"{path} is no LCR-Net++ that `skelkit self-train` wrote: {why}; public checkpoints are imported "
+            "with `skelkit experts import`",
+            path=path,
         ) from error
     return network, get_skeleton(skeleton.name) if _known(skeleton) else skeleton, dict(about["facts"])
 

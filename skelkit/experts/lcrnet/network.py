@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import torch
@@ -23,6 +23,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from skelkit.errors import ConfigError
 from skelkit.experts.builtin.networks import Trunk
+from skelkit.experts.lcrnet.c4 import C4, HIDDEN, NAME
 from skelkit.experts.lcrnet.targets import People, choose_regions, classification_loss, regression_loss
 from skelkit.registry import unknown
 from skelkit.structures import Float32
@@ -75,6 +76,27 @@ BACKBONES: dict[str, type[_Small | _ResNet50]] = {"small": _Small, "resnet50": _
 """small: for CPUs. resnet50: the paper's."""
 
 
+def _pyramid(
+    backbone: type[_Small | _ResNet50],
+) -> tuple[nn.Module, RegionProposalNetwork, nn.Module, nn.Module]:
+    """Backbone, localisation, pooling of regions, and what regions share before the two heads."""
+    body = backbone()
+    boxes = AnchorGenerator(tuple((size,) for size in body.sizes), (_RATIOS,) * len(body.sizes))
+    localisation = RegionProposalNetwork(
+        boxes,
+        RPNHead(body.out_channels, boxes.num_anchors_per_location()[0]),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=256,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": 1000, "testing": 300},
+        post_nms_top_n={"training": 500, "testing": 100},
+        nms_thresh=0.7,
+    )
+    pool = MultiScaleRoIAlign([str(i) for i in range(4)], _POOLED, sampling_ratio=2)
+    return body, localisation, pool, TwoMLPHead(body.out_channels * _POOLED**2, body.hidden)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
     """What is found in one picture, before people's candidates are put together."""
@@ -92,7 +114,7 @@ class LCRNet(nn.Module):
 
     Args:
         anchors: (B, K, 2) anchor poses in the unit of boxes (`skelkit.experts.lcrnet.anchors`).
-        backbone: One of `BACKBONES`.
+        backbone: One of `BACKBONES`, or what a public checkpoint says of its own.
         regions: How many regions per picture a loss is made of, 512 in the paper.
 
     Raises:
@@ -108,31 +130,22 @@ class LCRNet(nn.Module):
             torch.manual_seed(seed)
             return cls(torch.from_numpy(anchors), backbone)
 
-    def __init__(self, anchors: Tensor, backbone: str = "small", *, regions: int = 512) -> None:
+    def __init__(self, anchors: Tensor, backbone: str | C4 = "small", *, regions: int = 512) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
+        if isinstance(backbone, str) and backbone not in BACKBONES:
             raise ConfigError(unknown("backbone", backbone, BACKBONES))
-        self.backbone_name, self.num_regions = backbone, regions
+        self.num_regions = regions
         self.register_buffer("anchors", anchors.float())
         self.num_anchors, self.num_joints = anchors.shape[:2]
-        self.backbone = BACKBONES[backbone]()
-        channels, sizes = self.backbone.out_channels, self.backbone.sizes
-        boxes = AnchorGenerator(tuple((size,) for size in sizes), (_RATIOS,) * len(sizes))
-        self.localisation = RegionProposalNetwork(
-            boxes,
-            RPNHead(channels, boxes.num_anchors_per_location()[0]),
-            fg_iou_thresh=0.7,
-            bg_iou_thresh=0.3,
-            batch_size_per_image=256,
-            positive_fraction=0.5,
-            pre_nms_top_n={"training": 1000, "testing": 300},
-            post_nms_top_n={"training": 500, "testing": 100},
-            nms_thresh=0.7,
-        )
-        self.pool = MultiScaleRoIAlign([str(i) for i in range(4)], _POOLED, sampling_ratio=2)
-        self.shared = TwoMLPHead(channels * _POOLED**2, self.backbone.hidden)
-        self.classification = nn.Linear(self.backbone.hidden, self.num_anchors + 1)
-        self.regression = nn.Linear(self.backbone.hidden, self.num_anchors * self.num_joints * 2)
+        self.c4: C4 | None = None
+        if isinstance(backbone, C4):
+            self.c4, self.backbone_name, hidden, parts = backbone, NAME, HIDDEN, backbone.parts()
+        else:
+            kind = BACKBONES[backbone]
+            self.backbone_name, hidden, parts = backbone, kind.hidden, _pyramid(kind)
+        self.backbone, self.localisation, self.pool, self.shared = parts
+        self.classification = nn.Linear(hidden, self.num_anchors + 1)
+        self.regression = nn.Linear(hidden, self.num_anchors * self.num_joints * 2)
         for layer in (self.classification, self.regression):
             nn.init.normal_(layer.weight, 0, 0.01 if layer is self.classification else 0.001)
             nn.init.zeros_(layer.bias)
@@ -211,4 +224,18 @@ def _sides(regions: Tensor) -> Tensor:
 
 def settings(network: LCRNet) -> dict[str, Any]:
     """What `LCRNet` was made with, but for the anchor poses, ready for JSON."""
-    return {"backbone": network.backbone_name, "regions": network.num_regions}
+    backbone = asdict(network.c4) if network.c4 else network.backbone_name
+    return {"backbone": backbone, "regions": network.num_regions}
+
+
+def with_settings(anchors: Tensor, given: dict[str, Any]) -> LCRNet:
+    """A network of these anchor poses, with what `settings` said.
+
+    Raises:
+        ConfigError: a value outside its range.
+        TypeError: other names than its own.
+    """
+    backbone = given["backbone"]
+    if isinstance(backbone, dict):
+        backbone = C4(**backbone)
+    return LCRNet(anchors, backbone, regions=given["regions"])
