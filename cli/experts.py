@@ -88,8 +88,9 @@ def import_(
 ) -> None:
     """Make a student of a public LCR-Net++ checkpoint; nothing in it is executed.
 
-    The student is an expert, lcrnet:FILE, and `skelkit self-train` refines it. Known are networks on
-    ResNet-50 without a feature pyramid; of their poses what lies in the picture.
+    The student is an expert, lcrnet:FILE, and `skelkit self-train` refines it.
+    Known are networks on ResNet-50 without a feature pyramid; their poses in 3-D
+    are left out.
     """
     from skelkit.pipelines.student import import_student
 

@@ -48,7 +48,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
             asked=str(error),
         ) from error
     except _BROKEN as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise WeightsError(
             f"expected a pickle in {path}, cannot read it: {why}; fetch it again", path=path
         ) from error
