@@ -83,6 +83,15 @@ class Skeleton:
         """K."""
         return len(self.joints)
 
+    @property
+    def mirrored(self) -> Int64:
+        """(K,) the joint that stands in each joint's place in a mirror."""
+        order = np.arange(self.num_joints)
+        for left, right in self.flip_pairs:
+            a, b = self.index(left), self.index(right)
+            order[a], order[b] = b, a
+        return order
+
     def index(self, joint: str) -> int:
         """Position of a joint; ConfigError where there is no such joint."""
         try:

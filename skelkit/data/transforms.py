@@ -12,7 +12,7 @@ import numpy as np
 
 from skelkit.errors import ConfigError
 from skelkit.skeletons import recipe
-from skelkit.structures import Bool, Float32, Int64, Skeleton
+from skelkit.structures import Bool, Float32, Skeleton
 
 
 def normalise(points: Float32, image_size: tuple[int, int], *, centred: bool = False) -> Float32:
@@ -158,16 +158,7 @@ class RandomFlip:
 
 def mirror(points: Float32, known: Bool, skeleton: Skeleton) -> tuple[Float32, Bool]:
     """Left and right exchanged, about x = 0."""
-    order = mirrored(skeleton)
+    order = skeleton.mirrored
     flipped = points[:, :, order]
     flipped[..., 0] *= -1
     return flipped, known[:, :, order]
-
-
-def mirrored(skeleton: Skeleton) -> Int64:
-    """(K,) the joint that stands in each joint's place in a mirror."""
-    order = np.arange(skeleton.num_joints)
-    for left, right in skeleton.flip_pairs:
-        a, b = skeleton.index(left), skeleton.index(right)
-        order[a], order[b] = b, a
-    return order

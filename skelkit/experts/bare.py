@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from skelkit.experts.batches import Batches
 from skelkit.experts.chunks import ChunkedNetwork
 
 
@@ -23,7 +24,7 @@ def bare(expert: Any, run: Callable[[], object]) -> Callable[[], None]:
     engine = getattr(expert, "engine", None)
     if isinstance(engine, ChunkedNetwork):
         return _bare_engine(engine, run)
-    return _bare_modules(getattr(expert, "network", None) or expert.model, run)
+    return _bare_modules(getattr(expert, "network", None) or expert.model, expert.batches, run)
 
 
 def _bare_engine(engine: ChunkedNetwork, run: Callable[[], object]) -> Callable[[], None]:
@@ -41,12 +42,12 @@ def _bare_engine(engine: ChunkedNetwork, run: Callable[[], object]) -> Callable[
         engine.run = unwatched  # type: ignore[method-assign]
 
     def again() -> None:
-        engine.run_all(inputs)
+        engine.batches.each(inputs, engine.run)
 
     return again
 
 
-def _bare_modules(whole: Any, run: Callable[[], object]) -> Callable[[], None]:
+def _bare_modules(whole: Any, batches: Batches, run: Callable[[], object]) -> Callable[[], None]:
     """Every outermost module called inside `whole` but for its preprocessing, with its arguments."""
     import torch
     from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -54,10 +55,11 @@ def _bare_modules(whole: Any, run: Callable[[], object]) -> Callable[[], None]:
     calls: list[tuple[Any, Any, bool, Any]] = []
     depth = threading.local()
     passed = {whole, getattr(whole, "transform", None), getattr(whole, "data_preprocessor", None)}
+    own = set(whole.modules()) - passed  # hooks hear of every module of the process
     place = next(whole.parameters()).device
 
     def enter(module: Any, arguments: Any) -> None:
-        if module in passed:
+        if module not in own:
             return
         depth.value = getattr(depth, "value", 0) + 1
         if depth.value == 1:
@@ -65,7 +67,7 @@ def _bare_modules(whole: Any, run: Callable[[], object]) -> Callable[[], None]:
             calls.append((module, arguments, lower, torch.get_autocast_dtype(place.type)))
 
     def leave(module: Any, arguments: Any, output: Any) -> None:
-        if module not in passed:
+        if module in own:
             depth.value -= 1
 
     with ExitStack() as hooks:
@@ -73,11 +75,13 @@ def _bare_modules(whole: Any, run: Callable[[], object]) -> Callable[[], None]:
             hooks.callback(handle.remove)
         run()
 
+    def one(call: tuple[Any, Any, bool, Any]) -> None:
+        module, arguments, lower, dtype = call
+        with torch.inference_mode(), torch.autocast(place.type, dtype=dtype, enabled=lower):
+            module(*arguments)
+
     def again() -> None:
-        with torch.inference_mode():
-            for module, arguments, lower, dtype in calls:
-                with torch.autocast(place.type, dtype=dtype, enabled=lower):
-                    module(*arguments)
+        batches.each(calls, one)
         if place.type != "cpu":
             torch.cuda.synchronize(place)
 

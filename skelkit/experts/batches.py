@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
 from skelkit.errors import DeviceLostError, ExpertError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _MEMORY_WORDS = (
@@ -65,27 +67,40 @@ class Batches:
     Args:
         name: Of the network, for messages.
         size: Items in a batch to begin with.
+        pool: What has several batches in flight; None = one after the other, in the caller's thread.
         notices: Who is told that batches were made smaller.
     """
 
-    def __init__(self, name: str, size: int, notices: Notices = NOTICES) -> None:
+    def __init__(
+        self, name: str, size: int, pool: Executor | None = None, *, notices: Notices = NOTICES
+    ) -> None:
         self.name = name
         self.size = size
+        self._pool = pool
         self._notices = notices
         self._halved = False
 
-    def map(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
-        """Do `work` on slices that cover `count` items, in order.
+    def each(self, items: Iterable[Item], work: Callable[[Item], Result]) -> list[Result]:
+        """Do `work` on every item, with as many in flight as there are threads; results in order."""
+        return list(self._pool.map(work, items) if self._pool else map(work, items))
 
-        A slice that does not fit the memory is halved, and later ones are no larger.
+    def map(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
+        """Do `work` on slices that cover `count` items; results in order.
+
+        Slices are cut the same way whatever the number of threads, so results do not depend on it. One that
+        does not fit the memory is halved, and later ones are no larger.
 
         Raises:
             ExpertError: the memory does not suffice for a single item.
         """
+        parts = [slice(i, min(i + self.size, count)) for i in range(0, count, self.size)]
+        return [done for some in self.each(parts, lambda part: self._within(part, work)) for done in some]
+
+    def _within(self, whole: slice, work: Callable[[slice], Result]) -> list[Result]:
         results: list[Result] = []
-        begin = 0
-        while begin < count:
-            part = slice(begin, min(begin + self.size, count))
+        begin = whole.start
+        while begin < whole.stop:
+            part = slice(begin, min(begin + self.size, whole.stop))
             failure: str | None = None
             try:
                 results.append(work(part))

@@ -12,6 +12,7 @@ preparation of one chunk with the run of another.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
 from skelkit.errors import ConfigError, ExpertError, MissingExtraError
-from skelkit.experts.batches import NOTICES
+from skelkit.experts.batches import NOTICES, Batches
 from skelkit.experts.chunks import ChunkedNetwork
 
 if TYPE_CHECKING:  # importing torch takes seconds
@@ -193,7 +194,8 @@ class Engine(ChunkedNetwork):
         fixed = first.shape[0]
         self.fixed_batch: int | None = fixed if isinstance(fixed, int) else None
         self.takes_tensors = device.kind != "cpu" and _torch_has_cuda()
-        super().__init__(path.stem, threads=device.threads, chunk=self.fixed_batch or chunk)
+        pool = ThreadPoolExecutor(device.threads, thread_name_prefix=f"engine-{path.stem}")
+        super().__init__(Batches(path.stem, self.fixed_batch or chunk, pool))
 
     def run(self, batch: npt.NDArray[Any] | torch.Tensor) -> list[npt.NDArray[Any]]:
         """The network's outputs for one batch, as it stands (padded where the batch size is fixed).

@@ -16,6 +16,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from skelkit.errors import ConfigError, WeightsError
 from skelkit.experts.batches import Batches
 from skelkit.experts.cards import Weights
-from skelkit.experts.device_frames import on_device, torch_device
+from skelkit.experts.device_frames import on_device, runners, torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.heatmap_peaks import roi_peaks
 from skelkit.experts.weights import WeightsFile, ensure_weights, find_weights
@@ -138,7 +139,14 @@ def build(
     network = load(request, weights).to(where)
     kind = TorchvisionPoses if request.model == _POSES else TorchvisionDetector
     size = _CPU_FRAMES if where.type == "cpu" else batch_size
-    return kind(request.name, network, device=where, batch_size=size, autocast=request.autocast)
+    return kind(
+        request.name,
+        network,
+        device=where,
+        pool=runners(device),
+        batch_size=size,
+        autocast=request.autocast,
+    )
 
 
 def catalogue(weights: str | os.PathLike[str] | None) -> list[dict[str, Any]]:
@@ -310,13 +318,14 @@ class _Network:
         network: nn.Module,
         *,
         device: torch.device,
+        pool: Executor | None = None,
         batch_size: int,
         autocast: str | None = None,
     ) -> None:
         self._name = name
         self.network = network
         self.device = device
-        self.batches = Batches(name, batch_size)
+        self.batches = Batches(name, batch_size, pool)
         self._dtype = _AUTOCAST[autocast] if autocast else None
 
     @property

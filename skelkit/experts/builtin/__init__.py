@@ -69,6 +69,7 @@ def build_from(
         ensure_weights(card, weights).path,
         PoseNet(joints) if top_down else PeopleNet(joints),
         device,
+        skeleton=card.skeleton,
         chunk=on_cpu if device.kind == "cpu" else batch_size,
     )
     return TopDownExpert(card, engine) if top_down else PeopleExpert(card, engine)

@@ -15,11 +15,13 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from skelkit.errors import WeightsError
+from skelkit.experts.batches import Batches
 from skelkit.experts.builtin.networks import Conv, PeopleNet, PoseNet, Trunk
 from skelkit.experts.builtin.reading import joint_probabilities, people
 from skelkit.experts.chunks import ChunkedNetwork
-from skelkit.experts.device_frames import torch_device
+from skelkit.experts.device_frames import runners, torch_device
 from skelkit.experts.engine import Device
+from skelkit.structures import Skeleton
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,19 +34,28 @@ class TorchEngine(ChunkedNetwork):
         network: Of the kind they were trained with.
         device: Where it runs.
         chunk: Items per run.
+        skeleton: Of its poses. A `PoseNet` also sees every crop in a mirror, and answers with the mean.
 
     Raises:
         WeightsError: the file is none, or of another network.
     """
 
-    def __init__(self, path: Path, network: PoseNet | PeopleNet, device: Device, *, chunk: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        network: PoseNet | PeopleNet,
+        device: Device,
+        *,
+        chunk: int,
+        skeleton: Skeleton,
+    ) -> None:
         self.device = device
+        self._mirrored = skeleton.mirrored.tolist()
         self._place = torch_device(device)
         self.takes_tensors = self._place.type != "cpu"
         self._network: Any = fused(load(path, network)).to(self._place)
         self._network.to(memory_format=torch.channels_last)
-        # on a CPU each run uses all its threads by itself
-        super().__init__(path.stem, threads=device.threads if self.takes_tensors else 1, chunk=chunk)
+        super().__init__(Batches(path.stem, chunk, runners(device)))
 
     @torch.inference_mode()
     def run(self, batch: npt.NDArray[np.float32] | Tensor) -> list[npt.NDArray[Any]]:
@@ -52,10 +63,15 @@ class TorchEngine(ChunkedNetwork):
         pictures = torch.from_numpy(batch) if isinstance(batch, np.ndarray) else batch
         pictures = pictures.to(self._place, memory_format=torch.channels_last)
         if isinstance(self._network, PoseNet):
-            return [joint_probabilities(self._network(pictures)).cpu().numpy()]
+            return [self._joints(pictures).cpu().numpy()]
         below, right = (-side % Trunk.stride for side in pictures.shape[2:])
         found = people(self._network(functional.pad(pictures, (0, right, 0, below))))
         return [values.cpu().numpy() for values in found]
+
+    def _joints(self, pictures: Tensor) -> Tensor:
+        both = joint_probabilities(self._network(torch.cat([pictures, pictures.flip(3)])))
+        as_seen, in_mirror = both.chunk(2)
+        return (as_seen + in_mirror.flip(3)[:, self._mirrored]) / 2
 
 
 def load(path: Path, network: Network) -> Network:

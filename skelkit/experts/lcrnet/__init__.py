@@ -50,7 +50,7 @@ def build(name: str, weights: str | os.PathLike[str] | None, device: Device, bat
     Raises:
         WeightsError: no such file, or none of ours.
     """
-    from skelkit.experts.device_frames import torch_device
+    from skelkit.experts.device_frames import runners, torch_device
     from skelkit.experts.lcrnet.expert import LCRNetExpert
     from skelkit.experts.lcrnet.files import load_network
 
@@ -63,6 +63,7 @@ def build(name: str, weights: str | os.PathLike[str] | None, device: Device, bat
         skeleton,
         side=facts["side"],
         device=where,
+        pool=runners(device),
         batch_size=_CPU_FRAMES if where.type == "cpu" else batch_size,
     )
 

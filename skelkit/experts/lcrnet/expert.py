@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,6 +33,7 @@ class LCRNetExpert:
         side: Pixels of the longer side of the pictures it was trained on; not used where the network is a
             public one, which has sides of its own.
         device: Where it runs.
+        pool: What has several runs in flight.
         batch_size: Frames per run.
         min_score: People less sure than this are left out.
     """
@@ -45,6 +48,7 @@ class LCRNetExpert:
         *,
         side: int,
         device: torch.device,
+        pool: Executor | None = None,
         batch_size: int,
         min_score: float = _MIN_PERSON,
     ) -> None:
@@ -55,7 +59,7 @@ class LCRNetExpert:
         self.min_score = min_score
         network = network.to(device).to(memory_format=torch.channels_last)
         self._network = network.eval().requires_grad_(False)
-        self._batches = Batches(name, batch_size)
+        self.batches = Batches(name, batch_size, pool)
 
     def predict(self, frames: FrameBatch, people: Detections | None = None) -> Poses:
         """Poses of all frames; person boxes are not needed. A joint's score is its person's."""
@@ -69,7 +73,7 @@ class LCRNetExpert:
                 found: list[Candidates] = self._network(c4.fit(pictures) if c4 else fit(pictures, self.side))
                 return found
 
-        people_of = [self.read(c, scale) for batch in self._batches.map(len(frames), work) for c in batch]
+        people_of = [self.read(c, scale) for batch in self.batches.map(len(frames), work) for c in batch]
         poses = np.concatenate(
             [np.empty((0, self.skeleton.num_joints, 2), np.float32), *(p for p, _ in people_of)]
         )

@@ -84,10 +84,7 @@ def varied(
     matrix[:, 2] += rng.normal(0, 0.06 * side, 2)
     if rng.random() < 0.5:
         matrix = np.asarray([[-1, 0, side - 1], [0, 1, 0]]) @ np.concatenate([matrix, [[0, 0, 1]]])
-        order = np.arange(skeleton.num_joints)
-        for left, right in skeleton.flip_pairs:
-            order[[skeleton.index(left), skeleton.index(right)]] = skeleton.index(right), skeleton.index(left)
-        keypoints = keypoints[:, order]
+        keypoints = keypoints[:, skeleton.mirrored]
     moved = cv2.warpAffine(picture, matrix, (side, side), borderValue=(127, 127, 127))
     gain, shift = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.05, 3)), rng.normal(0, 12)
     lit = np.clip(moved * gain + shift, 0, 255).astype(np.uint8)

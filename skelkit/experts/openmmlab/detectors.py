@@ -9,7 +9,7 @@ import torch
 
 from skelkit.errors import ConfigError
 from skelkit.experts.batches import Batches
-from skelkit.experts.device_frames import torch_device
+from skelkit.experts.device_frames import runners, torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import networks
 from skelkit.experts.openmmlab.naming import parse
@@ -64,7 +64,7 @@ class MMDetDetector:
 
     def __init__(self, plan: Plan, weights: Weights, device: Device, chunk: int) -> None:
         self.name = plan.name
-        self.batches = Batches(plan.name, chunk)
+        self.batches = Batches(plan.name, chunk, runners(device))
         self.device = torch_device(device)
         self.model, meta = networks.build(plan, weights, device)
         roi_head: Any = getattr(self.model, "roi_head", None)
@@ -74,10 +74,10 @@ class MMDetDetector:
         self.resized = Resized.of(plan.config.test_dataloader.dataset.pipeline)
         self.person = _person(plan, meta)
 
-    @torch.inference_mode()
     def detect(self, frames: FrameBatch) -> Detections:
         """Person boxes of all frames, as sure as the config's test settings ask for."""
 
+        @torch.inference_mode()
         def work(part: slice) -> list[Float32]:
             return self._run(Frames(frames.images, self.device, part))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skelkit.errors import ConfigError, ExpertError
 from skelkit.experts.batches import Batches
-from skelkit.experts.device_frames import torch_device
+from skelkit.experts.device_frames import runners, torch_device
 from skelkit.experts.engine import Device
 from skelkit.experts.openmmlab import networks
 from skelkit.experts.openmmlab.decoding import decoder_of
@@ -95,7 +95,7 @@ class _Expert:
     def __init__(self, plan: Plan, kind: ExpertKind, weights: Weights, device: Device, chunk: int) -> None:
         self.kind: ExpertKind = kind
         self.name = plan.name
-        self.batches = Batches(plan.name, chunk)
+        self.batches = Batches(plan.name, chunk, runners(device))
         self.device = torch_device(device)
         self.model, meta = networks.build(plan, weights, device)
         self.meta = _dataset_meta(plan, meta.get("dataset_meta"))
@@ -135,7 +135,6 @@ class CropsExpert(_Expert):
         chosen = self.test_cfg.get("output_keypoint_indices")
         self._chosen = None if chosen is None else list(chosen)
 
-    @torch.inference_mode()
     def predict(self, frames: FrameBatch, people: Detections | None = None) -> Poses:
         """One pose per person box.
 
@@ -156,6 +155,7 @@ class CropsExpert(_Expert):
         if len(people):
             there = Frames(frames.images, self.device)
 
+            @torch.inference_mode()
             def work(part: slice) -> tuple[Tensor, Tensor]:
                 return self._run(self.normalise(self.crops.cut(there, rows[part], centre[part], size[part])))
 
@@ -196,11 +196,11 @@ class FramesExpert(_Expert):
         self.whole = Whole.of(self.pipeline)
         self._head_type = type(self.model.head).__name__
 
-    @torch.inference_mode()
     def predict(self, frames: FrameBatch, people: Detections | None = None) -> Poses:
         """Poses of all frames, each with at least one joint; person boxes are not needed."""
         k = self.skeleton.num_joints
 
+        @torch.inference_mode()
         def work(part: slice) -> list[tuple[Float32, Float32, Float32, Float32]]:
             return self._run(self.whole.lay(Frames(frames.images, self.device, part)))
 

@@ -22,7 +22,6 @@ from skelkit.data.transforms import (
     RandomScale,
     RandomShift,
     centre_of,
-    mirrored,
     normalise,
 )
 from skelkit.errors import ConfigError
@@ -318,7 +317,11 @@ def test_every_joint_hangs_on_one_root_by_bones_of_the_skeleton(skeleton: Skelet
         if len(path) > 1:
             assert frozenset((skeleton.joints[path[0]], skeleton.joints[path[1]])) in bones_there
     assert len(roots) == 1
-    assert len(mirrored(skeleton)) == skeleton.num_joints
+    there, back = skeleton.mirrored, skeleton.mirrored[skeleton.mirrored]
+    assert (back == np.arange(skeleton.num_joints)).all()
+    assert [skeleton.joints[k] for k in there if k == there[k]] == [
+        j for j in skeleton.joints if not any(j in pair for pair in skeleton.flip_pairs)
+    ]
 
 
 def test_bones_lead_away_from_the_centre() -> None:

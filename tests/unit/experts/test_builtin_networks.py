@@ -19,9 +19,11 @@ from skelkit.experts.builtin.networks import PeopleNet, PoseNet
 from skelkit.experts.builtin.reading import joint_probabilities, people
 from skelkit.experts.cards import Card
 from skelkit.protocols import Detector, PoseExpert
+from skelkit.skeletons import get_skeleton
 from skelkit.structures import Detections, FrameBatch
 
-K = 17
+JOINTS = get_skeleton("posetrack17")
+K = JOINTS.num_joints
 
 
 def settled(network: torch.nn.Module) -> torch.nn.Module:
@@ -189,6 +191,15 @@ def test_results_do_not_depend_on_what_else_is_in_the_batch() -> None:
     np.testing.assert_allclose(both.keypoints[first], alone.keypoints, atol=1e-3)
 
 
+def test_a_mirror_shows_the_same_pose_with_its_sides_exchanged(tmp_path: Path) -> None:
+    made(tmp_path, "pose")
+    engine = TorchEngine(tmp_path / "pose.safetensors", PoseNet(K), CPU, skeleton=JOINTS, chunk=2)
+    crops = np.random.default_rng(0).uniform(0, 255, (2, 3, 64, 64)).astype(np.float32)
+    (seen,), (mirrored,) = engine.run(crops), engine.run(crops[..., ::-1].copy())
+    np.testing.assert_allclose(mirrored[..., ::-1][:, JOINTS.mirrored], seen, atol=1e-5)
+    assert np.abs(mirrored[..., ::-1] - seen).max() > 1e-3  # left and right do differ
+
+
 @pytest.mark.usefixtures("packaged")
 def test_unknown_names_are_told() -> None:
     with pytest.raises(ConfigError, match="people"):
@@ -201,4 +212,4 @@ def test_weights_of_another_network_are_told(tmp_path: Path) -> None:
         load(tmp_path / "pose.safetensors", PeopleNet(K))
     (tmp_path / "damaged.safetensors").write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="damaged"):
-        TorchEngine(tmp_path / "damaged.safetensors", PoseNet(K), CPU, chunk=1)
+        TorchEngine(tmp_path / "damaged.safetensors", PoseNet(K), CPU, skeleton=JOINTS, chunk=1)

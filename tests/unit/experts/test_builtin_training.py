@@ -29,7 +29,6 @@ from skelkit.experts.builtin.training.scenes import JOINTS, Scene, Scenes, write
 from skelkit.experts.builtin.training.teaching import Teachers, upright
 from skelkit.experts.builtin.training.views import (
     CROP_SCALE,
-    MIRRORED,
     View,
     coloured,
     covered,
@@ -89,14 +88,14 @@ def test_joints_follow_the_pixels(angle: float, side: float, mirrored: bool, siz
     assert crop.shape == (size, size, 3) and not taught[:, 2].any()
     for k, (x, y, there) in enumerate(joints):
         if there and 1 <= x < size - 2 and 1 <= y < size - 2:
-            shown = MIRRORED[k] if mirrored else k
+            shown = JOINTS.mirrored[k] if mirrored else k
             assert abs(int(crop[round(y), round(x), 0]) - (100 + 8 * shown)) <= 8
 
 
 def test_mirrored_people_swap_left_and_right() -> None:
     left, right, nose = (JOINTS.index(j) for j in ("left_knee", "right_knee", "nose"))
-    assert MIRRORED[left] == right and MIRRORED[right] == left and MIRRORED[nose] == nose
-    np.testing.assert_array_equal(MIRRORED[MIRRORED], np.arange(K))
+    assert JOINTS.mirrored[left] == right and JOINTS.mirrored[right] == left and JOINTS.mirrored[nose] == nose
+    np.testing.assert_array_equal(JOINTS.mirrored[JOINTS.mirrored], np.arange(K))
 
 
 def test_the_plain_view_is_the_experts_own() -> None:

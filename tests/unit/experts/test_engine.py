@@ -104,7 +104,9 @@ def test_outputs_without_a_row_for_each_item(tmp_path: Path) -> None:
 def test_a_chunk_is_what_suits_the_device(tmp_path: Path) -> None:
     graph = Graph(["batch", 3, 64, 48])
     graph.save(tmp_path / "made.onnx", graph.op("Identity", "picture"))
-    assert built(tmp_path, make_card(), batch_size=7).engine.chunk == 4  # a CPU's caches, not the GPU's batch
+    assert (
+        built(tmp_path, make_card(), batch_size=7).engine.batches.size == 4
+    )  # a CPU's caches, not the GPU's batch
 
 
 def test_device_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given
@@ -14,9 +16,9 @@ ORT = "[ONNXRuntimeError] : 1 : FAIL : bfc_arena.cc:376 Failed to allocate memor
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(ORT)])
-@given(count=st.integers(0, 60), size=st.integers(1, 40), room=st.integers(1, 40))
+@given(count=st.integers(0, 60), size=st.integers(1, 40), room=st.integers(1, 40), threads=st.integers(0, 3))
 def test_every_item_is_done_once_in_order_whatever_fits(
-    error: Exception, count: int, size: int, room: int
+    error: Exception, count: int, size: int, room: int, threads: int
 ) -> None:
     notices, tried = Notices(), []
 
@@ -26,7 +28,7 @@ def test_every_item_is_done_once_in_order_whatever_fits(
             raise error
         return range(part.start, part.stop)
 
-    batches = Batches("net", size, notices)
+    batches = Batches("net", size, ThreadPoolExecutor(threads) if threads else None, notices=notices)
     done = [i for part in batches.map(count, work) for i in part]
     assert done == list(range(count))
     assert bool(notices.fetch()) == (min(size, count) > room)
@@ -49,7 +51,7 @@ def test_what_does_not_fit_alone_is_an_error_with_a_remedy() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(ExpertError, match=r"single item.*another device"):
-        Batches("net", 8, Notices()).map(3, work)
+        Batches("net", 8, notices=Notices()).map(3, work)
 
 
 def test_a_lost_device_is_told_from_other_errors() -> None:
@@ -68,5 +70,5 @@ def test_other_errors_are_nobodys_memory() -> None:
         raise RuntimeError("sizes of tensors must match")
 
     with pytest.raises(RuntimeError, match="sizes"):
-        Batches("net", 8, Notices()).map(3, work)
+        Batches("net", 8, notices=Notices()).map(3, work)
     assert is_out_of_memory(MemoryError())

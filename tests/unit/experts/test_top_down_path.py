@@ -199,8 +199,8 @@ def test_neither_threads_nor_chunks_nor_the_fixed_batch_change_results(
         expert = built(tmp_path, card, device)
         for chunk in (1, 3, 16):
             if expert.engine.fixed_batch is None:
-                expert.engine.chunk = chunk
-            assert expert.engine.chunk == (chunk if size == "batch" else size)
+                expert.engine.batches.size = chunk
+            assert expert.engine.batches.size == (chunk if size == "batch" else size)
             results.append(expert.predict(batch(image), given))
     assert np.isfinite(results[0].keypoints).any()
     for other in results[1:]:

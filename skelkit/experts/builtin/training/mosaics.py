@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from skelkit.experts.builtin.training.scenes import JOINTS, Scene, Scenes
-from skelkit.experts.builtin.training.views import MIRRORED
 from skelkit.structures import Float32, Float64, UInt8
 
 DOUBTFUL = 0.3
@@ -112,6 +111,6 @@ def _paste(
     inside = ((points >= [left, top]) & (points < [right, bottom])).all(axis=2)
     joints = np.concatenate([points, (known[..., 2] * inside)[..., None]], axis=2).astype(np.float32)
     if mirrored:
-        joints = joints[:, MIRRORED]
+        joints = joints[:, JOINTS.mirrored]
     there = share > _LOST
     return boxes[there], joints[there].reshape(-1, JOINTS.num_joints, 3)

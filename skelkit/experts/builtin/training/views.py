@@ -12,7 +12,7 @@ from torch import Tensor
 from skelkit.experts.builtin.training.scenes import JOINTS, Scene
 from skelkit.structures import Float32, Float64, UInt8
 
-CROP_SCALE = 1.15
+CROP_SCALE = 1.05
 """Side of a crop over the longer side of the person's box."""
 _ARMS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist"))
 _HIPS = ("left_hip", "right_hip")
@@ -21,10 +21,6 @@ _HALVES = tuple(
     [JOINTS.index(name) for name in half]
     for half in (("head_top", "neck", "nose", *_ARMS, *_HIPS), (*_HIPS, *_LEGS))
 )
-MIRRORED = np.arange(JOINTS.num_joints)
-"""Which joint each one is in a mirror."""
-for _left, _right in JOINTS.flip_pairs:
-    MIRRORED[[JOINTS.index(_left), JOINTS.index(_right)]] = JOINTS.index(_right), JOINTS.index(_left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +84,7 @@ def cut(scene: Scene, person: int, view: View, size: int) -> tuple[UInt8, Float3
         points = (joints[:, :2] - matrix[:, 2]) @ back.T
         inside = ((points >= -0.5) & (points < size - 0.5)).all(axis=1)
         moved = np.concatenate([points, (joints[:, 2] * inside)[:, None]], axis=1)
-        return np.asarray(moved[MIRRORED] if view.mirrored else moved, np.float32)
+        return np.asarray(moved[JOINTS.mirrored] if view.mirrored else moved, np.float32)
 
     return crop, seen(scene.joints[person]), seen(scene.taught[person])
 
