@@ -1,4 +1,4 @@
-"""The built-in networks: one trunk of plain residual blocks with a feature pyramid, and two heads.
+"""The built-in networks: trunks of plain residual blocks with a feature pyramid, and a head each.
 
 Dense 3 x 3 convolutions with few channels: on a CPU they run and train faster than depthwise ones that have
 as many parameters. Everything is convolutional, so that the networks take any size in steps of 32.
@@ -6,13 +6,19 @@ as many parameters. Everything is convolutional, so that the networks take any s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 _STEM = 16
-_STAGES = ((32, 1), (64, 2), (128, 2), (192, 1))
-"""Channels and blocks of the stages at strides 4, 8, 16 and 32."""
+_STAGES = (32, 64, 128, 192)
+"""Channels of the stages at strides 4, 8, 16 and 32."""
+_BLOCKS = (1, 2, 2, 1)
+"""Blocks of each stage, where speed counts most."""
+_POSE_BLOCKS = (1, 3, 5, 1)
+"""Of the top-down network, whose crops are small."""
 _PYRAMID = 64
 _PERSON = 96
 """Channels of the people head."""
@@ -54,16 +60,16 @@ class Trunk(nn.Module):
     stride = 32
     """Sides of pictures are multiples of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: Sequence[int] = _BLOCKS) -> None:
         super().__init__()
         self.stem = Conv(3, _STEM, 3, 2)
         stages, inputs = [], _STEM
-        for outputs, blocks in _STAGES:
-            rest = [Block(outputs, outputs) for _ in range(blocks - 1)]
+        for outputs, count in zip(_STAGES, blocks, strict=True):
+            rest = [Block(outputs, outputs) for _ in range(count - 1)]
             stages.append(nn.Sequential(Block(inputs, outputs, 2), *rest))
             inputs = outputs
         self.stages = nn.ModuleList(stages)
-        self.lateral = nn.ModuleList(nn.Conv2d(c, _PYRAMID, 1) for c, _ in _STAGES)
+        self.lateral = nn.ModuleList(nn.Conv2d(c, _PYRAMID, 1) for c in _STAGES)
         self.smooth = nn.ModuleList(Conv(_PYRAMID, _PYRAMID) for _ in _STAGES[:-1])
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
@@ -85,7 +91,7 @@ class PoseNet(nn.Module):
 
     def __init__(self, num_joints: int) -> None:
         super().__init__()
-        self.trunk = Trunk()
+        self.trunk = Trunk(_POSE_BLOCKS)
         self.head = nn.Conv2d(Trunk.channels, num_joints, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def teach(
         more: Scenes that teachers labelled.
         plan: How long.
         seed: Of the weights and the batches.
-        trunk: State of a training to begin with the trunk of, where that exists.
+        trunk: State of a training of the pose network, with whose trunk the people network begins where
+            that exists: it has the same blocks and more.
         place: Where it is trained.
         told: Hears how it goes.
 
@@ -65,7 +66,7 @@ def teach(
     if trunk is not None and trunk.exists():
         state = torch.load(trunk, map_location="cpu", weights_only=True)["average"]
         own = {n.removeprefix("trunk."): v for n, v in state.items() if n.startswith("trunk.")}
-        network.trunk.load_state_dict(own)
+        network.trunk.load_state_dict({name: own[name] for name in network.trunk.state_dict()})
     return fit(network.to(place), PeopleLessons(marked, more, seed), plan, told)
 
 
