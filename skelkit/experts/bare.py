@@ -50,35 +50,31 @@ def _bare_engine(engine: ChunkedNetwork, run: Callable[[], object]) -> Callable[
 def _bare_modules(whole: Any, batches: Batches, run: Callable[[], object]) -> Callable[[], None]:
     """Every outermost module called inside `whole` but for its preprocessing, with its arguments."""
     import torch
-    from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-    calls: list[tuple[Any, Any, bool, Any]] = []
+    calls: list[tuple[Any, Any, Any, bool, Any]] = []
     depth = threading.local()
     passed = {whole, getattr(whole, "transform", None), getattr(whole, "data_preprocessor", None)}
-    own = set(whole.modules()) - passed  # hooks hear of every module of the process
     place = next(whole.parameters()).device
 
-    def enter(module: Any, arguments: Any) -> None:
-        if module not in own:
-            return
+    def enter(module: Any, arguments: Any, named: Any) -> None:
         depth.value = getattr(depth, "value", 0) + 1
         if depth.value == 1:
             lower = torch.is_autocast_enabled(place.type)
-            calls.append((module, arguments, lower, torch.get_autocast_dtype(place.type)))
+            calls.append((module, arguments, named, lower, torch.get_autocast_dtype(place.type)))
 
     def leave(module: Any, arguments: Any, output: Any) -> None:
-        if module in own:
-            depth.value -= 1
+        depth.value -= 1
 
     with ExitStack() as hooks:
-        for handle in (register_module_forward_pre_hook(enter), register_module_forward_hook(leave)):
-            hooks.callback(handle.remove)
+        for module in set(whole.modules()) - passed:
+            hooks.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_hook(leave).remove)
         run()
 
-    def one(call: tuple[Any, Any, bool, Any]) -> None:
-        module, arguments, lower, dtype = call
+    def one(call: tuple[Any, Any, Any, bool, Any]) -> None:
+        module, arguments, named, lower, dtype = call
         with torch.inference_mode(), torch.autocast(place.type, dtype=dtype, enabled=lower):
-            module(*arguments)
+            module(*arguments, **named)
 
     def again() -> None:
         batches.each(calls, one)
