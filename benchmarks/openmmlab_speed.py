@@ -41,7 +41,9 @@ from skelkit.structures import FrameBatch
 from skelkit.video import find_sources, open_video
 
 PEOPLE, CANDIDATES, SURE = 3, 100, 0.05
-"""What the detector finds in a frame: people, boxes before suppression, and the least score of these."""
+"""What a detector finds in a frame: people, boxes before suppression, and the least score of these."""
+FRAMES = 4
+"""Of the video, on which the random networks are settled."""
 
 
 def made(folder: Path, package: str, name: str, device: str, frames: FrameBatch) -> tuple[Path, Path]:
@@ -56,9 +58,17 @@ def made(folder: Path, package: str, name: str, device: str, frames: FrameBatch)
         config.model.test_cfg.update(
             max_per_img=PEOPLE, score_thr=SURE, nms={"type": "nms", "iou_threshold": 0.99}
         )
-        see_people(network, frames)
+        head = network.model.bbox_head
+        choose(head.rtm_cls, CANDIDATES, lambda: network.detect(frames), head)
+        for layer in head.rtm_reg:  # boxes of a person's size: three cells to every side
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.constant_(layer.bias, math.log(3) if head.exp_on_reg else 3)
     elif "test_cfg" in config.model:
         config.model.test_cfg["flip_test"] = False
+        if hasattr(network.model.head, "head_module"):  # RTMO
+            config.model.test_cfg["score_thr"] = SURE
+            module = network.model.head.head_module
+            choose(module.out_cls, 4 * PEOPLE, lambda: network.predict(frames), module)
     config.dump(folder / f"{entry.name}.py")
     state = {k: v.cpu() for k, v in network.model.state_dict().items()}
     torch.save({"state_dict": state, "meta": {}}, folder / f"{entry.name}.pth")
@@ -66,24 +76,25 @@ def made(folder: Path, package: str, name: str, device: str, frames: FrameBatch)
 
 
 @torch.no_grad()
-def see_people(detector: Any, frames: FrameBatch) -> None:
-    """Let a random RTMDet find as many candidates as a trained one: in no class but the people's, few of them
-    sure, and with boxes of a person's size. Settled on these frames.
+def choose(layers: Any, count: int, run: Callable[[], Any], head: torch.nn.Module) -> None:
+    """Let a random network find as many candidates in a frame as a trained one, all of them people.
+
+    Args:
+        layers: That give the logits of the classes, one for each level.
+        count: Candidates surer than `SURE`, in each of `FRAMES` frames.
+        run: Lets the network see the frames.
+        head: Has these logits as the first of what it gives.
     """
-    head = detector.model.bbox_head
     seen: list[torch.Tensor] = []
     hook = head.register_forward_hook(lambda _, given, found: seen.extend(found[0]))
-    detector.detect(frames)
+    run()
     hook.remove()
     logits = torch.cat([level[:, 0].flatten() for level in seen]).double()
-    spread, least = logits.std(), logits.topk(CANDIDATES * len(frames)).values[-1]
-    for layer in {id(conv): conv for conv in head.rtm_cls}.values():  # some share one over all levels
+    spread, least = logits.std(), logits.topk(count * FRAMES).values[-1]
+    for layer in {id(conv): conv for conv in layers}.values():  # some share one over all levels
         layer.weight[0] /= spread
         layer.bias[0] = (layer.bias[0] - least) / spread + math.log(SURE / (1 - SURE))
         layer.weight[1:], layer.bias[1:] = 0, -20
-    for layer in head.rtm_reg:
-        layer.weight.zero_()
-        layer.bias.fill_(math.log(3) if head.exp_on_reg else 3)  # three cells to every side
 
 
 def inferencer(
@@ -172,7 +183,7 @@ def measure(pose: str, video: Path, options: argparse.Namespace, table: Table) -
         clip = shortened(video, options.frames, folder)
         source = find_sources([clip])[0]
         with open_video(source) as reader:
-            first = next(iter(reader.batches(4)))
+            first = next(iter(reader.batches(FRAMES)))
         network = made(folder, "mmpose", pose, options.device, first)
         found = made(folder, "mmdet", options.detector, options.device, first)
         settings = ExtractSettings(
