@@ -1,11 +1,12 @@
 """Self-training measured on photographs with ground truth (data pack: lspet), as the thesis did on NTU-Pose.
 
-A student learns from labelled pictures (numbers ending in 2, 3 or 4). Its new domain are other pictures
-(ending in 8 or 9) degraded as NTU-Pose was: at most 320 x 180 pixels, people partly hidden. Nobody labels
-them: experts look at them, SST-A aggregates, and what it is sure of refines the student. Measured on degraded
-pictures that nothing learnt from (ending in 7): PCK@0.2 of the torso over LCR-13, and the share of people
-found; the student before and after, each expert, and SST-A of them. Another seed is another student, another
-chance in refining, and other degradations.
+A student learns from labelled pictures (numbers not ending in 7), beginning with the trunk of the built-in
+network that finds people, which learnt from the same ones. Its new domain are other pictures (ending in 7)
+degraded as NTU-Pose was: at most 320 x 180 pixels, people partly hidden. Nobody labels them: experts look at
+them, SST-A aggregates, and what it is sure of refines the student. Measured on degraded pictures that nothing
+learnt from (the last of those ending in 7): PCK@0.2 of the torso over LCR-13, and the share of people found;
+the student before and after, each expert, and SST-A of them. Another seed is another student, another chance
+in refining, and other degradations.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from skelkit.pipelines.student import StudentSettings, labelled_pictures, measur
 from skelkit.skeletons import LCR13
 
 EXPERTS = ("movenet", "edvard_cpm", "tfpose")
-PARTS = {"source": (2, 3, 4), "target": (8, 9), "test": (7,)}
+HELD_OUT = 7
+"""Last digit of the numbers of the pictures that no network here has seen with labels."""
 
 
 def make_part(pack: Path, folder: Path, part: str, count: int, seed: int) -> Path:
@@ -45,7 +47,8 @@ def make_part(pack: Path, folder: Path, part: str, count: int, seed: int) -> Pat
         return labels
     with np.load(pack / "lspet" / "joints.npz") as all_of_them:
         known = dict(all_of_them)
-    chosen = np.flatnonzero(np.isin(known["ids"] % 10, PARTS[part]))[:count]
+    chosen = np.flatnonzero((known["ids"] % 10 == HELD_OUT) == (part != "source"))
+    chosen = chosen[-count:] if part == "test" else chosen[:count]
     joints = known["joints"][chosen].copy()
     (folder / part).mkdir(parents=True, exist_ok=True)
     for row, (name, marked) in enumerate(zip(known["names"][chosen].tolist(), joints, strict=True)):
@@ -93,12 +96,13 @@ def experts_figures(folder: Path, weights: Path) -> dict[str, dict[str, float]]:
 def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     folder = out / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    counts = {"source": args.pictures, "target": args.pictures, "test": args.test}
+    counts = {"source": args.source, "target": args.target, "test": args.test}
     labels = {part: make_part(pack, folder, part, count, seed) for part, count in counts.items()}
     student = folder / "student.safetensors"
     if not student.exists():
         settings = StudentSettings(
             side=args.side,
+            regions=args.regions,
             validation=0.0,
             learning=LearningSettings(epochs=args.epochs, batch_size=8, seed=seed),
         )
@@ -135,10 +139,12 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="where everything is kept; runs go on there")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=1000, help="to learn from, of each domain")
-    parser.add_argument("--test", type=int, default=500)
+    parser.add_argument("--source", type=int, default=1500, help="pictures with labels")
+    parser.add_argument("--target", type=int, default=600, help="degraded pictures without labels")
+    parser.add_argument("--test", type=int, default=400)
+    parser.add_argument("--regions", type=int, default=64, help="of a picture, that a loss is made of")
     parser.add_argument("--side", type=int, default=192)
-    parser.add_argument("--epochs", type=int, default=20, help="of the student's supervised training")
+    parser.add_argument("--epochs", type=int, default=6, help="of the student's supervised training")
     parser.add_argument("--refine-epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=1e-4, help="of refining")
     parser.add_argument("--gamma", type=float, default=0.18)

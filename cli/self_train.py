@@ -45,7 +45,15 @@ def train_student(
     ],
     output: Annotated[Path, typer.Argument(help="The student (.safetensors).", show_default=False)],
     backbone: Annotated[str, typer.Option(help="small, for CPUs, or resnet50, the paper's.")] = "small",
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--from-scratch",
+            help="Whether the small backbone begins as that of the built-in network that finds people.",
+        ),
+    ] = True,
     anchors: Annotated[int, typer.Option(help="B, anchor poses.")] = 20,
+    regions: Annotated[int, typer.Option(help="Of a picture, that a loss is made of.")] = 512,
     side: Annotated[int, typer.Option(help="Pixels of the longer side of what the network sees.")] = 320,
     epochs: Epochs = 12,
     batch_size: BatchSize = 4,
@@ -62,7 +70,9 @@ def train_student(
 
     settings = StudentSettings(
         backbone=backbone,
+        pretrained=pretrained,
         anchors=anchors,
+        regions=regions,
         side=side,
         validation=validation,
         degrade=degrade,
@@ -96,6 +106,7 @@ def self_train(
     share: Annotated[float, typer.Option(help="Of each video's frames, uniformly sampled.")] = 0.1,
     method: Annotated[str, typer.Option(help="Of aggregation: ssta or consensus.")] = "ssta",
     gamma: Gamma = 0.18,
+    min_experts: Annotated[int, typer.Option(min=1, help="People whom fewer experts see are in doubt.")] = 2,
     epochs: Epochs = 6,
     batch_size: BatchSize = 4,
     lr: Rate = 1e-4,
@@ -129,7 +140,9 @@ def self_train(
         inputs,
         output,
         student,
-        SelfTrainSettings(share=share, validation=validation, degrade=degrade, learning=learning),
+        SelfTrainSettings(
+            share=share, min_experts=min_experts, validation=validation, degrade=degrade, learning=learning
+        ),
         asked,
         worker_count=workers,
         device=device,
@@ -140,8 +153,8 @@ def self_train(
         typer.echo(json.dumps(done))
         return
     typer.echo(
-        f"{done['frames']} frames looked at, {done['frames_unsure']} left out because the experts disagree; "
-        f"{done['people']} people in {done['pictures']} pictures"
+        f"{done['people']} people in {done['pictures']} of {done['frames']} frames, and "
+        f"{done['people_in_doubt']} of whom the experts are not sure"
     )
     typer.echo(f"{done['learnt']} pictures learnt from -> {output / 'student.safetensors'}")
     typer.echo(f"on {done['measured']} others, against the pseudo ground truth:")

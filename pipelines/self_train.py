@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,7 @@ from skelkit.experts.lcrnet.learning import LearningSettings
 from skelkit.experts.lcrnet.pictures import Labelled, shrunk
 from skelkit.experts.picture_files import read_picture, write_picture
 from skelkit.skeletons import remap
-from skelkit.structures import Float32, FrameBatch, Skeleton, SkeletonSequence
+from skelkit.structures import Bool, Float32, FrameBatch, Skeleton, SkeletonSequence
 from skelkit.video import find_sources, open_video
 
 from .aggregate import AggregationSettings
@@ -46,6 +46,8 @@ class SelfTrainSettings:
     """Of each video's frames, uniformly sampled."""
     min_joints: int = 7
     """People of whom SST-A has fewer joints teach nothing."""
+    min_experts: int = 2
+    """People whom fewer experts see teach nothing: alone, no expert is contradicted, and C is 1."""
     validation: float = 0.2
     """Share of the pictures that is kept to measure on."""
     degrade: float = 0.0
@@ -114,6 +116,7 @@ def self_train(
     as_student = StudentSettings(
         backbone=network.backbone_name,
         anchors=network.num_anchors,
+        regions=network.num_regions,
         side=known["side"],
         validation=settings.validation,
         degrade=settings.degrade,
@@ -140,23 +143,52 @@ class Shows(Protocol):
 # Pseudo ground truth
 
 
-def sure_people(
-    sequence: SkeletonSequence, skeleton: Skeleton, gamma: float, min_joints: int
-) -> Iterator[tuple[int, Float32]]:
-    """Frames all of whose people are sure: C >= gamma (equation 3.3) and enough joints.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """The people of a frame."""
 
-    A frame with somebody less sure is left out: where nobody is labelled, the student would learn that
-    nobody is there.
+    keypoints: Float32
+    """(P, K, 2) px."""
+    sure: Bool
+    """(P,) who is there for sure."""
+
+
+def sure_people(
+    sequence: SkeletonSequence,
+    experts: Sequence[SkeletonSequence],
+    skeleton: Skeleton,
+    gamma: float,
+    settings: SelfTrainSettings,
+) -> Iterator[tuple[int, Seen]]:
+    """Frames with somebody who is sure: C >= gamma (equation 3.3), enough joints, enough experts.
+
+    The others in them are in doubt: were they nobody, the student would learn that nobody is there.
+
+    Args:
+        sequence: What SST-A made of the experts.
+        experts: What each of them said, with the same identities.
+        skeleton: The student's, K joints.
+        gamma: Of equation 3.3.
+        settings: How many joints and experts are enough; never more experts than there are.
 
     Yields:
-        Number of the frame in the video, and (P, K, 2) px of its people, at least one.
+        Number of the frame in the video, and its people.
     """
     points, _ = remap(sequence.keypoints, sequence.scores, sequence.skeleton, skeleton)
     joints = np.isfinite(points).all(axis=-1).sum(axis=-1)  # (M, T)
+    said = np.zeros(joints.shape, np.int64)
+    for expert in experts:
+        _, ours, theirs = np.intersect1d(sequence.track_ids, expert.track_ids, return_indices=True)
+        said[ours] += np.isfinite(expert.keypoints[theirs]).any(axis=(2, 3))
     there = joints > 0
-    sure = there & (sequence.confidence >= gamma) & (joints >= min_joints)
-    for step in np.flatnonzero(there.any(axis=0) & (sure == there).all(axis=0)):
-        yield int(sequence.frame_indices[step]), points[there[:, step], step]
+    sure = there & (sequence.confidence >= gamma) & (joints >= settings.min_joints)
+    sure &= said >= min(settings.min_experts, len(experts))
+    for step in np.flatnonzero(sure.any(axis=0)):
+        people = there[:, step]
+        yield (
+            int(sequence.frame_indices[step]),
+            Seen(keypoints=points[people, step], sure=sure[people, step]),
+        )
 
 
 def make_pictures(
@@ -173,7 +205,7 @@ def make_pictures(
     folder = output / PICTURES
     sources = {source.video_id: source for source in find_sources([str(i) for i in inputs])}
     labels: dict[str, Any] = {}
-    frames = people = unsure = 0
+    frames = people = doubtful = 0
     try:
         folder.mkdir(exist_ok=True)
         with ShardReader(output / POSES) as reader:
@@ -181,21 +213,22 @@ def make_pictures(
                 sequence, clip = reader[index], reader.clip(index)
                 if clip.status != "ok" or not sequence.num_frames:
                     continue
-                chosen = dict(sure_people(sequence, skeleton, aggregation.gamma, settings.min_joints))
-                seen = np.isfinite(sequence.keypoints).any(axis=(0, 2, 3))
+                experts = [reader.expert(name, index) for name in sequence.sources]
+                chosen = dict(sure_people(sequence, experts, skeleton, aggregation.gamma, settings))
                 frames += sequence.num_frames
-                unsure += int(seen.sum()) - len(chosen)
                 if not chosen:
                     continue
                 with open_video(sources[clip.video_id], **sampling.sampling()) as video:
                     for number, picture in _frames(video.batches(16), chosen):
-                        small, points = shrunk(picture, chosen[number], 2 * side)
+                        seen = chosen[number]
+                        small, points = shrunk(picture, seen.keypoints, 2 * side)
                         name = f"{index:06d}-{number:06d}.jpg"
                         write_picture(folder / name, small)
                         places = points.round(2).astype(object)
                         places[~np.isfinite(points)] = None
-                        labels[name] = places.tolist()
-                        people += len(points)
+                        labels[name] = {"joints": places.tolist(), "sure": seen.sure.tolist()}
+                        people += int(seen.sure.sum())
+                        doubtful += int((~seen.sure).sum())
     except OSError as error:
         raise output_error(error, folder) from error
     if not labels:
@@ -204,12 +237,12 @@ def make_pictures(
             f"{frames} frames; try other experts, or a lower gamma",
             path=output / POSES,
         )
-    counts = {"frames": frames, "frames_unsure": unsure, "pictures": len(labels), "people": people}
+    counts = {"frames": frames, "pictures": len(labels), "people": people, "people_in_doubt": doubtful}
     write_json(output / LABELS, {"counts": counts, "joints": list(skeleton.joints), "people": labels})
 
 
 def _frames(
-    batches: Iterable[FrameBatch], wanted: dict[int, Float32]
+    batches: Iterable[FrameBatch], wanted: Container[int]
 ) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
     for batch in batches:
         for number, picture in zip(batch.indices.tolist(), batch.images, strict=True):
@@ -222,6 +255,7 @@ def read_pictures(output: Path) -> tuple[dict[str, int], list[Labelled]]:
     about = json.loads((output / LABELS).read_text("utf-8"))
     found = []
     for name, people in about["people"].items():
-        points = np.asarray(people, np.float32)  # null becomes NaN
-        found.append(Labelled(read=partial(read_picture, output / PICTURES / name), keypoints=points))
+        read = partial(read_picture, output / PICTURES / name)
+        points = np.asarray(people["joints"], np.float32)  # null becomes NaN
+        found.append(Labelled(read=read, keypoints=points, sure=np.asarray(people["sure"], bool)))
     return about["counts"], found

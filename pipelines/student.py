@@ -15,6 +15,7 @@ from skelkit.data.files import output_error
 from skelkit.data.truth import Truth, open_truth
 from skelkit.errors import ConfigError, InputError
 from skelkit.experts import choose_device
+from skelkit.experts.builtin import weights_of
 from skelkit.experts.device_frames import torch_device
 from skelkit.experts.lcrnet.anchors import cluster, pose_boxes, to_boxes
 from skelkit.experts.lcrnet.expert import LCRNetExpert
@@ -48,8 +49,12 @@ class StudentSettings:
 
     backbone: str = "small"
     """See `skelkit.experts.lcrnet.network.BACKBONES`."""
+    pretrained: bool = True
+    """The small backbone begins as that of the built-in network that finds people."""
     anchors: int = 20
     """B, anchor poses."""
+    regions: int = 512
+    """Of a picture, that a loss is made of."""
     side: int = 320
     """Pixels of the longer side of the pictures that the network sees."""
     validation: float = 0.2
@@ -99,7 +104,9 @@ def train_student(
     learnt, kept = split(every, settings.validation, settings.learning.seed)
     poses = np.concatenate([one.keypoints for one in learnt])
     anchors = cluster(to_boxes(poses, pose_boxes(poses)), settings.anchors, seed=settings.learning.seed)
-    network = LCRNet.new(anchors, settings.backbone, seed=settings.learning.seed)
+    network = LCRNet.new(anchors, settings.backbone, seed=settings.learning.seed, regions=settings.regions)
+    if settings.pretrained and settings.backbone == "small":
+        network.backbone.load_state_dict(weights_of("people", within="trunk"))
     figures = teach(network, LCR13, learnt, settings, device=device, tell=tell)
     report = {"learnt": len(learnt), "measured": len(kept), "losses": figures}
     report |= measure(network, LCR13, kept, settings.side)
@@ -166,11 +173,11 @@ def measure(network: LCRNet, skeleton: Skeleton, labelled: Sequence[Labelled], s
     )
     found, truth = [], []
     for one in labelled:
-        image = one.read()[None]
+        image, there = one.read()[None], one.keypoints if one.sure is None else one.keypoints[one.sure]
         poses = expert.predict(FrameBatch(images=image, indices=np.zeros(1, np.int64), pts_s=np.zeros(1)))
-        matches = match_to_truth(poses.boxes_xyxy, pose_boxes(one.keypoints), min_iou=FOUND_IOU)
+        matches = match_to_truth(poses.boxes_xyxy, pose_boxes(there), min_iou=FOUND_IOU)
         found.append(take_matched(poses.keypoints, matches))
-        truth.append(one.keypoints)
+        truth.append(there)
     if not found:
         return {"recall": float("nan"), "pck": float("nan")}
     predicted, wanted = np.concatenate(found), np.concatenate(truth)

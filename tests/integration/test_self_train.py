@@ -14,10 +14,10 @@ from skelkit.cli import app
 from skelkit.data.truth import open_truth
 from skelkit.errors import InputError
 from skelkit.experts.lcrnet.files import load_network
-from skelkit.pipelines.self_train import LABELS, STUDENT, read_pictures, sure_people
+from skelkit.pipelines.self_train import LABELS, STUDENT, SelfTrainSettings, read_pictures, sure_people
 from skelkit.pipelines.student import labelled_pictures
 from skelkit.skeletons import COCO17, LCR13
-from skelkit.structures import SkeletonSequence
+from skelkit.structures import Float32, SkeletonSequence
 
 CLIP = "demo_skeleton.mp4"
 
@@ -62,31 +62,46 @@ def test_labels_without_their_pictures_are_refused(labelled: tuple[Path, Path], 
         labelled_pictures(tmp_path, open_truth(labelled[1]))
 
 
-def test_only_frames_whose_people_are_all_sure_teach() -> None:
-    """Equation 3.3; frame 1 has somebody unsure, frame 2 somebody half hidden, frame 3 nobody."""
+def clip(points: Float32, confidence: Float32, ids: list[int]) -> SkeletonSequence:
+    steps = points.shape[1]
+    return SkeletonSequence(
+        skeleton=COCO17,
+        keypoints=points,
+        scores=np.where(np.isnan(points[..., 0]), 0, 1).astype(np.float32),
+        confidence=confidence,
+        track_ids=np.asarray(ids, np.int64),
+        frame_indices=np.arange(steps) * 10,
+        pts_s=np.arange(steps) / 3,
+        video_id="a",
+        fps=30.0,
+        image_size=(100, 100),
+        sources=("x", "y"),
+        label=None,
+    )
+
+
+def test_who_is_sure() -> None:
+    """Equation 3.3. Somebody is unsure in frame 1, half hidden in 2, seen by one expert in 4; 3 is empty."""
     points = np.random.default_rng(0).random((2, 5, 17, 2)).astype(np.float32) * 50
     confidence = np.full((2, 5), 0.5, np.float32)
     confidence[1, 1] = 0.1
     points[0, 2, 5:] = np.nan
     points[:, 3] = np.nan
-    points[1, 4] = np.nan
-    confidence[np.isnan(points).all(axis=(2, 3))] = 0
-    sequence = SkeletonSequence(
-        skeleton=COCO17,
-        keypoints=points,
-        scores=np.where(np.isnan(points[..., 0]), 0, 1).astype(np.float32),
-        confidence=confidence,
-        track_ids=np.arange(2),
-        frame_indices=np.arange(5) * 10,
-        pts_s=np.arange(5) / 3,
-        video_id="a",
-        fps=30.0,
-        image_size=(100, 100),
-        sources=("x",),
-        label=None,
-    )
-    found = dict(sure_people(sequence, LCR13, gamma=0.18, min_joints=7))
-    assert {number: len(people) for number, people in found.items()} == {0: 2, 40: 1}
+    confidence[:, 3] = 0
+    whole = clip(points, confidence, [3, 7])
+    without = points.copy()
+    without[0, 4] = np.nan
+    experts = [whole, clip(without[::-1].copy(), confidence, [7, 3])]  # each counts people in its own order
+
+    def found(experts: list[SkeletonSequence], min_experts: int) -> dict[int, list[bool]]:
+        asked = SelfTrainSettings(min_experts=min_experts)
+        seen = dict(sure_people(whole, experts, LCR13, 0.18, asked))
+        assert all(len(people.keypoints) == 2 for people in seen.values())
+        return {number: people.sure.tolist() for number, people in seen.items()}
+
+    assert found(experts, 2) == {0: [True, True], 10: [True, False], 20: [False, True], 40: [False, True]}
+    assert found(experts, 1) == found(experts, 2) | {40: [True, True]}
+    assert found(experts[:1], 2) == found(experts, 1)  # there is only one
 
 
 def test_a_student_is_refined_by_what_experts_agree_on(pack: Path, student: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skelkit.errors import ConfigError
 from skelkit.experts.cards import Card
@@ -23,6 +23,9 @@ from skelkit.experts.weights import Progress, WeightsFile, ensure_weights
 from skelkit.protocols import PoseExpert
 from skelkit.registry import unknown
 from skelkit.structures import Detections, FrameBatch
+
+if TYPE_CHECKING:  # importing torch takes seconds
+    from torch import Tensor
 
 FOLDER = Path(str(files("skelkit.experts.builtin") / "weights"))
 _CPU_CROPS, _CPU_FRAMES = 8, 1
@@ -94,6 +97,18 @@ def show(name: str) -> dict[str, Any]:
 def fetch(name: str, progress: Progress | None = None) -> WeightsFile:
     """Where an expert's weights are: nothing is downloaded."""
     return ensure_weights(card_of(name), progress=progress)
+
+
+def weights_of(network: str, *, within: str) -> dict[str, Tensor]:
+    """A part of a built-in network, for networks that begin with it, by parameter.
+
+    Raises:
+        ConfigError: no expert of this name.
+    """
+    from safetensors.torch import load_file
+
+    every = load_file(fetch(network).path)
+    return {name: value.float() for name, value in every.items() if name.startswith(f"{within}.")}
 
 
 def card_of(name: str) -> Card:

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d, nms, roi_align
 
 from skelkit.errors import ConfigError
+from skelkit.experts.lcrnet.proposals import Proposals
 
 NAME = "resnet50-c4"
 PIXEL_MEANS = (102.9801, 115.9465, 122.7717)
@@ -83,7 +84,7 @@ class C4:
         resized: Tensor = torch.ops.aten.upsample_bilinear2d(pictures.float(), size, False, scale, scale)
         return resized
 
-    def parts(self) -> tuple[nn.Module, RegionProposalNetwork, nn.Module, nn.Module]:
+    def parts(self) -> tuple[nn.Module, Proposals, nn.Module, nn.Module]:
         """Backbone, localisation, pooling of regions, and what regions share before the two heads."""
         return _Body(), _Proposals(self), _Pool(), _shared()
 
@@ -157,7 +158,7 @@ class _Anchors(nn.Module):
         return [(corners + self.cells).view(-1, 4)] * len(images.image_sizes)
 
 
-class _Proposals(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is not typed
+class _Proposals(Proposals):
     def __init__(self, c4: C4) -> None:
         anchors = _Anchors(c4.sizes, c4.ratios)
         super().__init__(

@@ -18,12 +18,13 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
 from skelkit.errors import ConfigError
 from skelkit.experts.builtin.networks import Trunk
 from skelkit.experts.lcrnet.c4 import C4, HIDDEN, NAME
+from skelkit.experts.lcrnet.proposals import Proposals
 from skelkit.experts.lcrnet.targets import People, choose_regions, classification_loss, regression_loss
 from skelkit.registry import unknown
 from skelkit.structures import Float32
@@ -78,11 +79,11 @@ BACKBONES: dict[str, type[_Small | _ResNet50]] = {"small": _Small, "resnet50": _
 
 def _pyramid(
     backbone: type[_Small | _ResNet50],
-) -> tuple[nn.Module, RegionProposalNetwork, nn.Module, nn.Module]:
+) -> tuple[nn.Module, Proposals, nn.Module, nn.Module]:
     """Backbone, localisation, pooling of regions, and what regions share before the two heads."""
     body = backbone()
     boxes = AnchorGenerator(tuple((size,) for size in body.sizes), (_RATIOS,) * len(body.sizes))
-    localisation = RegionProposalNetwork(
+    localisation = Proposals(
         boxes,
         RPNHead(body.out_channels, boxes.num_anchors_per_location()[0]),
         fg_iou_thresh=0.7,
@@ -124,11 +125,11 @@ class LCRNet(nn.Module):
     anchors: Tensor
 
     @classmethod
-    def new(cls, anchors: Float32, backbone: str, *, seed: int) -> Self:
+    def new(cls, anchors: Float32, backbone: str, *, seed: int, regions: int = 512) -> Self:
         """One that has learnt nothing."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(torch.from_numpy(anchors), backbone)
+            return cls(torch.from_numpy(anchors), backbone, regions=regions)
 
     def __init__(self, anchors: Tensor, backbone: str | C4 = "small", *, regions: int = 512) -> None:
         super().__init__()
@@ -165,7 +166,8 @@ class LCRNet(nn.Module):
             (equation 3.7) and ``regression``.
         """
         maps, images = self._maps(pictures)
-        proposals, rpn = self.localisation(images, maps, [{"boxes": p.boxes} for p in people])
+        targets = [{"boxes": p.boxes, "doubtful": p.doubtful} for p in people]
+        proposals, rpn = self.localisation(images, maps, targets)
         chosen = [
             choose_regions(r, p, self.num_regions, generator) for r, p in zip(proposals, people, strict=True)
         ]

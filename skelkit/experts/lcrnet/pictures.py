@@ -16,7 +16,7 @@ from torch import Tensor
 
 from skelkit.experts.lcrnet.anchors import nearest, pose_boxes, to_boxes
 from skelkit.experts.lcrnet.targets import People
-from skelkit.structures import Float32, Skeleton, UInt8
+from skelkit.structures import Bool, Float32, Skeleton, UInt8
 
 LOW_RESOLUTION = (320, 180)
 """Width and height into which the protocol's pictures go."""
@@ -32,6 +32,8 @@ class Labelled:
     """(H, W, 3) RGB, read when called."""
     keypoints: Float32
     """(P, K, 2) px, NaN = unknown."""
+    sure: Bool | None = None
+    """(P,) who is there for sure; nothing is learnt where the others may be. None = everybody is."""
 
 
 def degraded(
@@ -91,23 +93,27 @@ def varied(
     return lit, (keypoints @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
-def people(keypoints: Float32, anchors: Float32, side: int) -> People:
+def people(keypoints: Float32, sure: Bool | None, anchors: Float32, side: int) -> People:
     """Pseudo ground truth of a picture (thesis, section 3.3.3): boxes, nearest anchor poses, joints.
 
     Args:
         keypoints: (P, K, 2) px. People whose boxes' middles lie outside the picture are left out.
+        sure: (P,) who is there for sure; None = everybody.
         anchors: (B, K, 2).
         side: Of the picture, px.
     """
     boxes = pose_boxes(keypoints)
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     there = ((middle >= 0) & (middle < side)).all(axis=1)
-    keypoints, boxes = keypoints[there], boxes[there]
+    sure = np.ones(len(boxes), bool) if sure is None else sure
+    doubtful = np.clip(boxes[there & ~sure], 0, side)
+    keypoints, boxes = keypoints[there & sure], boxes[there & sure]
     classes = nearest(to_boxes(keypoints, boxes), anchors)
     return People(
         boxes=torch.from_numpy(np.clip(boxes, 0, side)),
         classes=torch.from_numpy(classes),
         keypoints=torch.from_numpy(keypoints),
+        doubtful=torch.from_numpy(doubtful),
     )
 
 
@@ -151,7 +157,7 @@ class Pictures(torch.utils.data.Dataset[tuple[Tensor, People]]):
         if rng is not None:
             picture, points = varied(picture, points, self.skeleton, rng)
         tensor = torch.from_numpy(picture).permute(2, 0, 1).float()
-        return tensor, people(points, self.anchors, self.side)
+        return tensor, people(points, one.sure, self.anchors, self.side)
 
 
 def together(samples: Sequence[tuple[Tensor, People]]) -> tuple[Tensor, list[People]]:

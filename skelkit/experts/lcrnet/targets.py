@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torchvision.ops import box_iou
 
 PERSON_IOU = 0.5
 """A region with at least this overlap with a person's box is that person; any other is background."""
+DOUBT_IOU = 0.3
+"""A region with at least this overlap with somebody who may not be there is no background either."""
 PERSON_SHARE = 0.25
 """Of the regions taken, at most this share are people, as in Faster R-CNN."""
 _BETA = 0.05
@@ -27,18 +30,29 @@ class People:
     """(P,) int64: nearest anchor pose, 1 to B."""
     keypoints: Tensor
     """(P, K, 2) px, NaN = unknown."""
+    doubtful: Tensor = field(default_factory=partial(torch.empty, 0, 4))
+    """(D, 4) px: boxes of people who may not be there."""
 
     def to(self, device: torch.device) -> People:
         """The same on another device."""
         return People(
-            boxes=self.boxes.to(device), classes=self.classes.to(device), keypoints=self.keypoints.to(device)
+            boxes=self.boxes.to(device),
+            classes=self.classes.to(device),
+            keypoints=self.keypoints.to(device),
+            doubtful=self.doubtful.to(device),
         )
+
+
+def in_doubt(regions: Tensor, doubtful: Tensor) -> Tensor:
+    """(R,) bool: whether somebody who may not be there is in a region."""
+    overlap: Tensor = box_iou(regions, doubtful)
+    return (overlap >= DOUBT_IOU).any(dim=1)
 
 
 def choose_regions(
     regions: Tensor, people: People, count: int, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Regions to learn from: people and background, at random.
+    """Regions to learn from: people and background, at random, and none in doubt.
 
     Args:
         regions: (R, 4) what the region proposal network proposes; the people's own boxes join them.
@@ -57,7 +71,8 @@ def choose_regions(
     else:
         whose = torch.full((len(regions),), -1)
     order = torch.randperm(len(regions), generator=generator)
-    person, other = order[whose[order] >= 0], order[whose[order] < 0]
+    doubt = in_doubt(regions, people.doubtful)[order]
+    person, other = order[whose[order] >= 0], order[(whose[order] < 0) & ~doubt]
     person = person[: max(1, int(PERSON_SHARE * count))]
     taken = torch.cat([person, other[: count - len(person)]])
     return regions[taken], whose[taken]

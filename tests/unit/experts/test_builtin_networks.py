@@ -18,6 +18,7 @@ from skelkit.experts.builtin.engine import TorchEngine, fused, load
 from skelkit.experts.builtin.networks import PeopleNet, PoseNet
 from skelkit.experts.builtin.reading import joint_probabilities, people
 from skelkit.experts.cards import Card
+from skelkit.experts.lcrnet.network import LCRNet
 from skelkit.protocols import Detector, PoseExpert
 from skelkit.skeletons import get_skeleton
 from skelkit.structures import Detections, FrameBatch
@@ -198,6 +199,16 @@ def test_a_mirror_shows_the_same_pose_with_its_sides_exchanged(tmp_path: Path) -
     (seen,), (mirrored,) = engine.run(crops), engine.run(crops[..., ::-1].copy())
     np.testing.assert_allclose(mirrored[..., ::-1][:, JOINTS.mirrored], seen, atol=1e-5)
     assert np.abs(mirrored[..., ::-1] - seen).max() > 1e-3  # left and right do differ
+
+
+@pytest.mark.usefixtures("packaged")
+def test_other_networks_begin_with_a_trunk() -> None:
+    backbone = LCRNet.new(np.zeros((2, K, 2), np.float32), "small", seed=0).backbone
+    backbone.load_state_dict(builtin.weights_of("people", within="trunk"))
+    pictures = torch.full((1, 3, 64, 64), 99.0)
+    own = load(builtin.fetch("people").path, PeopleNet(K)).trunk(pictures)
+    for level, wanted in zip(backbone.eval()(pictures).values(), own, strict=True):
+        torch.testing.assert_close(level, wanted)
 
 
 @pytest.mark.usefixtures("packaged")

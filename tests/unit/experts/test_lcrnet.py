@@ -162,6 +162,25 @@ def test_regions_are_people_or_background(seed: int, count: int, wanted: int) ->
             assert max(overlaps, default=0) < 0.5 + 1e-6
 
 
+def test_nothing_is_learnt_where_somebody_may_be() -> None:
+    person, doubtful = torch.tensor([[0.0, 0, 40, 40]]), torch.tensor([[100.0, 100, 160, 160]])
+    people = People(
+        boxes=person, classes=torch.tensor([1]), keypoints=torch.rand(1, 13, 2) * 40, doubtful=doubtful
+    )
+    at, beside, elsewhere = [105.0, 105, 160, 160], [100.0, 140, 160, 200], [40.0, 100, 80, 160]
+    taken, whose = choose_regions(torch.tensor([at, beside, elsewhere]), people, 64)
+    assert sorted(zip(taken.tolist(), whose.tolist(), strict=True)) == [
+        (person[0].tolist(), 0), (elsewhere, -1), (beside, -1)
+    ]  # fmt: skip
+    proposals = LCRNet(torch.rand(2, 13, 2), "small").localisation
+    anchors = torch.tensor([person[0].tolist(), at, beside, elsewhere])
+    targets = {"boxes": person, "doubtful": doubtful}
+    (labels,), _ = proposals.assign_targets_to_anchors([anchors], [targets])
+    assert labels.tolist() == [1, -1, 0, 0]
+    (labels,), _ = proposals.assign_targets_to_anchors([anchors], [targets | {"doubtful": torch.empty(0, 4)}])
+    assert labels.tolist() == [1, 0, 0, 0]
+
+
 # Pose proposal integration
 
 

@@ -85,13 +85,16 @@ def test_pseudo_ground_truth_of_a_picture() -> None:
     points = np.concatenate([pose(rng), pose(rng) + 500, pose(rng)])
     points[2, 3:] = np.nan
     anchors = rng.random((4, 13, 2)).astype(np.float32)
-    found = people(points, anchors, 128)
+    found = people(points, None, anchors, 128)
     assert len(found.boxes) == 2  # one stands outside
     np.testing.assert_array_equal(found.keypoints, points[[0, 2]])
     np.testing.assert_allclose(found.boxes, np.clip(pose_boxes(points[[0, 2]]), 0, 128))
     expected = nearest(to_boxes(points[[0, 2]], pose_boxes(points[[0, 2]])), anchors)
     np.testing.assert_array_equal(found.classes, expected)
-    assert len(people(points[:0], anchors, 128).classes) == 0
+    assert len(people(points[:0], None, anchors, 128).classes) == len(found.doubtful) == 0
+    in_doubt = people(points, np.asarray([False, False, True]), anchors, 128)
+    np.testing.assert_array_equal(in_doubt.boxes, found.boxes[1:])
+    np.testing.assert_array_equal(in_doubt.doubtful, found.boxes[:1])  # the one outside is nobody's doubt
 
 
 def some_pictures(count: int = 4) -> list[Labelled]:
