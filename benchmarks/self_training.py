@@ -115,7 +115,9 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
             student,
             SelfTrainSettings(
                 share=1.0,
-                learning=LearningSettings(weak=True, epochs=args.refine_epochs, lr=args.lr, seed=seed),
+                learning=LearningSettings(
+                    weak=not args.regression, epochs=args.refine_epochs, lr=args.lr, seed=seed
+                ),
             ),
             ExtractSettings(
                 experts=EXPERTS,
@@ -147,6 +149,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6, help="of the student's supervised training")
     parser.add_argument("--refine-epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=1e-4, help="of refining")
+    parser.add_argument("--regression", action="store_true", help="refining teaches the regression, too")
     parser.add_argument("--gamma", type=float, default=0.18)
     args = parser.parse_args()
     results = [run(find_pack(), args.out, seed, args) for seed in range(args.seeds)]

@@ -112,13 +112,22 @@ def self_train(
     lr: Rate = 1e-4,
     validation: Validation = 0.2,
     degrade: Degrade = 0.0,
+    regression: Annotated[
+        bool,
+        typer.Option(
+            "--regression/--no-regression",
+            help="Whether the regression learns, too: for students whose poses are worse than the experts'.",
+            rich_help_panel=_LEARNING,
+        ),
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Refine a student by what several experts agree on in videos without labels (SSTA-PRS).
 
     The experts' poses are aggregated; those with a confidence of at least gamma become pseudo ground truth,
-    from which the student learns where people are and which anchor pose they take, but not the regression.
+    from which the student learns where people are and which anchor pose they take, but not the regression,
+    unless that is asked for.
     """
     from skelkit.pipelines.aggregate import AggregationSettings
     from skelkit.pipelines.self_train import SelfTrainSettings
@@ -128,7 +137,7 @@ def self_train(
 
     from ._progress import Display
 
-    learning = LearningSettings(weak=True, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
+    learning = LearningSettings(weak=not regression, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
     asked = ExtractSettings(
         experts=names_in(experts),
         detector=detector,
