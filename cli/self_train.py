@@ -125,9 +125,9 @@ def self_train(
 ) -> None:
     """Refine a student by what several experts agree on in videos without labels (SSTA-PRS).
 
-    The experts' poses are aggregated; those with a confidence of at least gamma become pseudo ground truth,
-    from which the student learns where people are and which anchor pose they take, but not the regression,
-    unless that is asked for.
+    The experts' poses are aggregated; those with a confidence of at least
+    gamma become pseudo ground truth. From it the student learns where people
+    are and which anchor pose they take; the regression only if asked for.
     """
     from skelkit.pipelines.aggregate import AggregationSettings
     from skelkit.pipelines.self_train import SelfTrainSettings
