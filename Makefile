@@ -14,18 +14,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# Skeletons out of a real video: make demo VIDEO=my.mp4 WEIGHTS=folder EXPERTS=a,b
-PACK    ?= $(firstword $(SKELKIT_PACK) $(wildcard shared/pack ../shared/pack))
-VIDEO   ?= $(wildcard $(PACK)/media/demo_skeleton.mp4)
-WEIGHTS ?= $(firstword $(SKELKIT_WEIGHTS) $(wildcard $(PACK)/weights))
-EXPERTS ?= $(if $(WEIGHTS),movenet$(comma)edvard_cpm$(comma)tfpose,rtmpose_t)
-comma   := ,
+# Skeletons out of a clip of real people; of another one: make demo VIDEO=my.mp4 EXPERTS=movenet,tfpose
+VIDEO    ?= examples/people.mp4
+EXPERTS  ?= builtin:pose,builtin:people
+DETECTOR ?= builtin:people
 
 demo: $(STAMP)
-	@test -n "$(VIDEO)" || { echo "make demo needs a video of people: make demo VIDEO=my.mp4"; exit 2; }
-	@test -n "$(WEIGHTS)" || echo "No weights named (WEIGHTS=folder or SKELKIT_WEIGHTS): trying to download $(EXPERTS)."
 	@mkdir -p demo-out
-	$(BIN)/skelkit extract "$(VIDEO)" demo-out/demo.h5 --overwrite --experts $(EXPERTS) $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	$(BIN)/skelkit extract "$(VIDEO)" demo-out/demo.h5 --overwrite --experts $(EXPERTS) --detector $(DETECTOR) --method ssta
 	$(BIN)/skelkit info demo-out/demo.h5
 	$(BIN)/skelkit render demo-out/demo.h5 "$(basename $(notdir $(VIDEO)))" demo-out/demo.mp4 --experts all --overwrite
 	$(BIN)/skelkit render demo-out/demo.h5 "$(basename $(notdir $(VIDEO)))" demo-out/demo.png --overwrite

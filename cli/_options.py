@@ -37,8 +37,8 @@ Device = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Shard = Annotated[Path, typer.Argument(help="A skeleton shard (.h5).", show_default=False)]
-DEFAULT_EXPERTS = "movenet,edvard_cpm,tfpose"
-DEFAULT_DETECTOR = "yolox_nano"
+DEFAULT_EXPERTS = "builtin:pose,builtin:people"
+DEFAULT_DETECTOR = "builtin:people"
 Run = Annotated[Path, typer.Argument(help="Folder of a run, or of a model.", show_default=False)]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from skelkit.errors import ConfigError
 from skelkit.pipelines.aggregate import AggregationSettings
 
-DEFAULT_EXPERTS = ("movenet", "edvard_cpm", "tfpose")
-DEFAULT_DETECTOR = "yolox_nano"
+DEFAULT_EXPERTS = ("builtin:pose", "builtin:people")
+DEFAULT_DETECTOR = "builtin:people"
 DECODERS = ("pyav", "torchcodec")
 
 
