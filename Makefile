@@ -23,8 +23,8 @@ demo: $(STAMP)
 	@mkdir -p demo-out
 	$(BIN)/skelkit extract "$(VIDEO)" demo-out/demo.h5 --overwrite --experts $(EXPERTS) --detector $(DETECTOR) --method ssta
 	$(BIN)/skelkit info demo-out/demo.h5
-	$(BIN)/skelkit render demo-out/demo.h5 "$(basename $(notdir $(VIDEO)))" demo-out/demo.mp4 --experts all --overwrite
-	$(BIN)/skelkit render demo-out/demo.h5 "$(basename $(notdir $(VIDEO)))" demo-out/demo.png --overwrite
+	$(BIN)/skelkit render demo-out/demo.h5 "$(basename $(notdir $(VIDEO)))" demo-out/demo.mp4 --experts all --gamma 0.18 --overwrite
+	$(BIN)/skelkit render demo-out/demo.h5 "$(basename $(notdir $(VIDEO)))" demo-out/demo.png --gamma 0.18 --overwrite
 	@echo "Look at demo-out/demo.mp4 and demo-out/demo.png; the poses are in demo-out/demo.h5."
 
 test: $(STAMP)

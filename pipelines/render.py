@@ -6,11 +6,12 @@ import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from skelkit.aggregation.confidence import discarded
 from skelkit.data import Clip, ShardReader
 from skelkit.errors import ConfigError, InputError, OutputError
 from skelkit.report import DARK, Grid, MovieWriter, Panel, draw_legend, resized, write_picture
@@ -53,6 +54,7 @@ def render(
     experts: Sequence[str] | None = None,
     video: str | os.PathLike[str] | None = None,
     blank: bool = False,
+    gamma: float = 0.0,
     max_height: int = 1080,
     overwrite: bool = False,
     show: Callable[[int, int], None] = lambda done, total: None,
@@ -67,6 +69,7 @@ def render(
             that and every expert. None = ``poses``.
         video: Where the video is now; None = where it was.
         blank: Draw on a dark ground; the video is not needed then.
+        gamma: Aggregated poses with C below it are left out (thesis, equation 3.3).
         max_height: Pixels of the whole picture at most, and 16/9 of that across; nothing is enlarged.
         overwrite: Replace the output (never the video itself).
         show: Called with frames done and frames in all.
@@ -85,7 +88,7 @@ def render(
         index = reader.find(clip)
         about = reader.clip(index)
         _check_frames(about)
-        views = _views(reader, index, experts)
+        views = _views(reader, index, experts, gamma)
     sequence = next(iter(views.values()))
     picture = path.suffix.lower() == PICTURE
     steps = _evenly(sequence.num_frames, STRIP_FRAMES) if picture else np.arange(sequence.num_frames)
@@ -113,7 +116,7 @@ def render(
     return RenderSummary(
         output=str(path),
         frames=len(steps),
-        people=max(view.num_people for view in views.values()),
+        people=max(int((~np.isnan(view.keypoints)).any(axis=(1, 2, 3)).sum()) for view in views.values()),
         panels=tuple(views),
         width=width,
         height=height,
@@ -145,15 +148,29 @@ def _check_frames(about: Clip) -> None:
         raise InputError(f"clip {about.video_id!r} has nothing to draw: {why}", video_id=about.video_id)
 
 
-def _views(reader: ShardReader, index: int, experts: Sequence[str] | None) -> dict[str, SkeletonSequence]:
+def _views(
+    reader: ShardReader, index: int, experts: Sequence[str] | None, gamma: float
+) -> dict[str, SkeletonSequence]:
     """The sequences to draw, by title."""
     names = [n for e in experts or (POSES,) for n in ((POSES, *reader.experts) if e == ALL else (e,))]
     views = {}
     for name in dict.fromkeys(names):
-        sequence = reader[index] if name == POSES else reader.expert(name, index)
+        sequence = _kept(reader[index], gamma) if name == POSES else reader.expert(name, index)
         title = f"{POSES} ({' + '.join(sequence.sources)})" if name == POSES else name
         views[title] = sequence
     return views
+
+
+def _kept(sequence: SkeletonSequence, gamma: float) -> SkeletonSequence:
+    out = discarded(sequence, gamma)
+    points, scores = sequence.keypoints.copy(), sequence.scores.copy()
+    points[out], scores[out] = np.nan, 0
+    return replace(
+        sequence,
+        keypoints=points,
+        scores=scores,
+        confidence=np.where(out, np.float32(np.nan), sequence.confidence),
+    )
 
 
 def _evenly(count: int, wanted: int) -> Int64:

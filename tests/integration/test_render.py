@@ -149,6 +149,15 @@ def test_a_blank_canvas_needs_no_video(world: Path) -> None:
     assert images[0][:50, -50:].max() < 60
 
 
+def test_discarded_poses_are_left_out(world: Path) -> None:
+    with_all, without = (
+        run(world, "moved", blank=True, gamma=gamma, overwrite=True) for gamma in (0.75, 0.76)
+    )
+    assert (with_all.people, without.people) == (2, 0)
+    # what an expert said is not aggregated, and stays
+    assert run(world, "moved", blank=True, gamma=0.76, experts=["tfpose"], overwrite=True).people == 2
+
+
 def test_a_video_that_moved_is_named_with_its_remedies(world: Path) -> None:
     with pytest.raises(InputError, match=r"away\.mp4.*--video.*--blank"):
         run(world, "moved")
