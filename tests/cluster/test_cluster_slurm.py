@@ -66,7 +66,9 @@ def site(slurm: Slurm, tmp_path: Path, one_expert: list[str]) -> Clustered:
 
 
 def test_real_videos_and_a_check(slurm: Slurm, pack: Path, tmp_path: Path) -> None:
-    site = Clustered(slurm, tmp_path, ["--experts", "movenet", "--weights", str(pack / "weights")])
+    # networks of ONNX Runtime, which fit into the site's gigabyte; PyTorch alone takes most of that
+    networks = ["--experts", "movenet", "--detector", "yolox_nano", "--weights", str(pack / "weights")]
+    site = Clustered(slurm, tmp_path, networks)
     profile = tmp_path / "site.toml"
     done = skelkit(
         "cluster", "check", profile, "--folder", tmp_path, "--weights", pack / "weights", "--json",
