@@ -104,7 +104,9 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
             side=args.side,
             regions=args.regions,
             validation=0.0,
-            learning=LearningSettings(epochs=args.epochs, batch_size=8, seed=seed),
+            learning=LearningSettings(
+                epochs=args.epochs, batch_size=16, backbone=args.backbone_lr, seed=seed
+            ),
         )
         train_student(folder / "source", labels["source"], student, settings, tell=tell)
     refined = folder / "refined"
@@ -141,12 +143,13 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="where everything is kept; runs go on there")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--source", type=int, default=1500, help="pictures with labels")
+    parser.add_argument("--source", type=int, default=5000, help="pictures with labels")
     parser.add_argument("--target", type=int, default=600, help="degraded pictures without labels")
     parser.add_argument("--test", type=int, default=400)
-    parser.add_argument("--regions", type=int, default=64, help="of a picture, that a loss is made of")
+    parser.add_argument("--regions", type=int, default=32, help="of a picture, that a loss is made of")
     parser.add_argument("--side", type=int, default=192)
     parser.add_argument("--epochs", type=int, default=6, help="of the student's supervised training")
+    parser.add_argument("--backbone-lr", type=float, default=0.0, help="as a share of that of the rest")
     parser.add_argument("--refine-epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=1e-4, help="of refining")
     parser.add_argument("--regression", action="store_true", help="refining teaches the regression, too")

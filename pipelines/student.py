@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,13 @@ class StudentSettings:
     """Share of the pictures that is not learnt from but measured on."""
     degrade: float = 0.0
     """Share of the pictures that are degraded as NTU-Pose was, each time anew."""
-    learning: LearningSettings = field(default_factory=LearningSettings)
+    learning: LearningSettings = field(default_factory=lambda: LearningSettings(backbone=0.1))
+    """Where the backbone has learnt nothing yet, it learns as fast as the rest, whatever is said here."""
+
+    @property
+    def begins_learnt(self) -> bool:
+        """Whether the backbone has learnt before: there are weights for the small one."""
+        return self.pretrained and self.backbone == "small"
 
     def __post_init__(self) -> None:
         """Check."""
@@ -105,8 +111,10 @@ def train_student(
     poses = np.concatenate([one.keypoints for one in learnt])
     anchors = cluster(to_boxes(poses, pose_boxes(poses)), settings.anchors, seed=settings.learning.seed)
     network = LCRNet.new(anchors, settings.backbone, seed=settings.learning.seed, regions=settings.regions)
-    if settings.pretrained and settings.backbone == "small":
+    if settings.begins_learnt:
         network.backbone.load_state_dict(weights_of("people", within="trunk"))
+    else:
+        settings = replace(settings, learning=replace(settings.learning, backbone=1.0))
     figures = teach(network, LCR13, learnt, settings, device=device, tell=tell)
     report = {"learnt": len(learnt), "measured": len(kept), "losses": figures}
     report |= measure(network, LCR13, kept, settings.side)

@@ -151,7 +151,7 @@ def _buried(worker: Worker, waiting: deque[tuple[int, Task]], deaths: Counter[in
     if worker.task is None:
         raise SkelkitError(
             f"worker processes died {TRIES} times before they began ({why}); is there enough memory? "
-            "try fewer --workers"
+            'try fewer --workers; a script that calls skelkit does so under `if __name__ == "__main__":`'
         )
     lost = f"the process at work on it died {TRIES} times ({why}); is there enough memory? run again to retry"
     return Event(task=worker.task[1], kind="lost", data=lost)

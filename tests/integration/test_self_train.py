@@ -8,11 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from skelkit.cli import app
 from skelkit.data.truth import open_truth
 from skelkit.errors import InputError
+from skelkit.experts.builtin import weights_of
 from skelkit.experts.lcrnet.files import load_network
 from skelkit.pipelines.self_train import LABELS, STUDENT, SelfTrainSettings, read_pictures, sure_people
 from skelkit.pipelines.student import labelled_pictures
@@ -55,6 +57,33 @@ def test_a_student_keeps_what_it_takes_to_run(student: Path) -> None:
     network, skeleton, facts = load_network(student)
     assert skeleton is LCR13 and network.num_anchors == 3
     assert facts["side"] == 96 and facts["settings"]["learning"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("begin", ["--pretrained", "--from-scratch"])
+def test_a_backbone_learns_less_only_if_it_has_learnt_before(
+    begin: str, labelled: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "student.safetensors"
+    options = [
+        begin,
+        "--backbone-lr",
+        "0",
+        "--anchors",
+        "3",
+        "--side",
+        "64",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    done = CliRunner().invoke(app, ["train-student", *map(str, labelled), str(path), *options])
+    assert done.exit_code == 0, done.output
+    network, _, facts = load_network(path)
+    known, own = weights_of("people", within="trunk"), network.backbone.state_dict()
+    same = all(torch.equal(own[name], value) for name, value in known.items())
+    assert same == (begin == "--pretrained")
+    assert facts["settings"]["learning"]["backbone"] == (0.0 if same else 1.0)
 
 
 def test_labels_without_their_pictures_are_refused(labelled: tuple[Path, Path], tmp_path: Path) -> None:

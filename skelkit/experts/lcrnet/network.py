@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import MultiScaleRoIAlign
@@ -25,7 +24,13 @@ from skelkit.errors import ConfigError
 from skelkit.experts.builtin.networks import Trunk
 from skelkit.experts.lcrnet.c4 import C4, HIDDEN, NAME
 from skelkit.experts.lcrnet.proposals import Proposals
-from skelkit.experts.lcrnet.targets import People, choose_regions, classification_loss, regression_loss
+from skelkit.experts.lcrnet.targets import (
+    People,
+    choose_regions,
+    classification_loss,
+    regression_loss,
+    shaken,
+)
 from skelkit.registry import unknown
 from skelkit.structures import Float32
 
@@ -77,8 +82,17 @@ BACKBONES: dict[str, type[_Small | _ResNet50]] = {"small": _Small, "resnet50": _
 """small: for CPUs. resnet50: the paper's."""
 
 
+def _shared(inputs: int, hidden: int) -> nn.Sequential:
+    """Two layers of what is pooled of a region. Without the norms 19 of 20 units of the first fell silent for
+    good: features are positive and many, so that a few steps pull all of them one way."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before in (inputs, hidden):
+        layers += [nn.Linear(before, hidden), nn.LayerNorm(hidden), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
 def _pyramid(
-    backbone: type[_Small | _ResNet50],
+    backbone: type[_Small | _ResNet50], regions: int
 ) -> tuple[nn.Module, Proposals, nn.Module, nn.Module]:
     """Backbone, localisation, pooling of regions, and what regions share before the two heads."""
     body = backbone()
@@ -90,12 +104,12 @@ def _pyramid(
         bg_iou_thresh=0.3,
         batch_size_per_image=256,
         positive_fraction=0.5,
-        pre_nms_top_n={"training": 1000, "testing": 300},
-        post_nms_top_n={"training": 500, "testing": 100},
+        pre_nms_top_n={"training": 2 * regions, "testing": 300},
+        post_nms_top_n={"training": regions, "testing": 100},
         nms_thresh=0.7,
     )
     pool = MultiScaleRoIAlign([str(i) for i in range(4)], _POOLED, sampling_ratio=2)
-    return body, localisation, pool, TwoMLPHead(body.out_channels * _POOLED**2, body.hidden)
+    return body, localisation, pool, _shared(body.out_channels * _POOLED**2, body.hidden)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -143,13 +157,12 @@ class LCRNet(nn.Module):
             self.c4, self.backbone_name, hidden, parts = backbone, NAME, HIDDEN, backbone.parts()
         else:
             kind = BACKBONES[backbone]
-            self.backbone_name, hidden, parts = backbone, kind.hidden, _pyramid(kind)
+            self.backbone_name, hidden, parts = backbone, kind.hidden, _pyramid(kind, regions)
         self.backbone, self.localisation, self.pool, self.shared = parts
         self.classification = nn.Linear(hidden, self.num_anchors + 1)
         self.regression = nn.Linear(hidden, self.num_anchors * self.num_joints * 2)
-        for layer in (self.classification, self.regression):
-            nn.init.normal_(layer.weight, 0, 0.01 if layer is self.classification else 0.001)
-            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.regression.weight, 0, 0.001)  # poses begin as the anchors'
+        nn.init.zeros_(self.regression.bias)
 
     def losses(
         self, pictures: Tensor, people: Sequence[People], generator: torch.Generator | None = None
@@ -169,7 +182,8 @@ class LCRNet(nn.Module):
         targets = [{"boxes": p.boxes, "doubtful": p.doubtful} for p in people]
         proposals, rpn = self.localisation(images, maps, targets)
         chosen = [
-            choose_regions(r, p, self.num_regions, generator) for r, p in zip(proposals, people, strict=True)
+            choose_regions(torch.cat([r, shaken(p.boxes, generator)]), p, self.num_regions, generator)
+            for r, p in zip(proposals, people, strict=True)
         ]
         regions = [r for r, _ in chosen]
         logits, poses = self._heads(maps, regions, images)

@@ -16,6 +16,10 @@ DOUBT_IOU = 0.3
 """A region with at least this overlap with somebody who may not be there is no background either."""
 PERSON_SHARE = 0.25
 """Of the regions taken, at most this share are people, as in Faster R-CNN."""
+_SHAKEN = 8
+"""Boxes made around each person's."""
+_SHAKE = 0.12
+"""Standard deviation of how far their sides are moved, as a share of the box."""
 _BETA = 0.05
 """Where the smooth L1 loss turns from a square to a line, in the unit of regions."""
 
@@ -76,6 +80,16 @@ def choose_regions(
     person = person[: max(1, int(PERSON_SHARE * count))]
     taken = torch.cat([person, other[: count - len(person)]])
     return regions[taken], whose[taken]
+
+
+def shaken(boxes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Boxes (8 P, 4) around those of people (P, 4), so that there is something to learn of every person from
+    the first step on, when hardly a proposal meets one."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(_SHAKEN, 2)
+    moved = boxes.repeat(_SHAKEN, 1)
+    moved = moved + _SHAKE * sides * torch.randn(moved.shape, generator=generator).to(boxes)
+    whole = (moved[:, 2:] > moved[:, :2]).all(dim=1)
+    return moved[whole]
 
 
 def classification_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torchvision.ops import box_iou
 
 from skelkit.errors import ConfigError, WeightsError
 from skelkit.experts import Device, build_expert, describe
@@ -19,7 +20,13 @@ from skelkit.experts.lcrnet.expert import LCRNetExpert, fit
 from skelkit.experts.lcrnet.files import load_network, save_network
 from skelkit.experts.lcrnet.integration import integrate
 from skelkit.experts.lcrnet.network import BACKBONES, Candidates, LCRNet
-from skelkit.experts.lcrnet.targets import People, choose_regions, classification_loss, regression_loss
+from skelkit.experts.lcrnet.targets import (
+    People,
+    choose_regions,
+    classification_loss,
+    regression_loss,
+    shaken,
+)
 from skelkit.skeletons import LCR13
 from skelkit.structures import Float32, FrameBatch
 
@@ -160,6 +167,18 @@ def test_regions_are_people_or_background(seed: int, count: int, wanted: int) ->
             assert overlaps[person] == max(overlaps) >= 0.5 - 1e-6
         else:
             assert max(overlaps, default=0) < 0.5 + 1e-6
+
+
+def test_of_every_person_there_are_boxes_to_learn_from() -> None:
+    boxes = torch.tensor([[10.0, 20, 60, 120], [80.0, 0, 180, 50]])
+    around = shaken(boxes, torch.Generator().manual_seed(0))
+    assert (around[:, 2:] > around[:, :2]).all() and len(around.unique(dim=0)) == len(around) == 16
+    overlap = box_iou(around, boxes)
+    assert ((overlap >= 0.5).sum(dim=0) >= 4).all() and overlap.max() < 1
+    people = People(boxes=boxes, classes=torch.tensor([1, 2]), keypoints=torch.rand(2, K, 2))
+    _, whose = choose_regions(around, people, 64)
+    assert {0, 1} <= set(whose.tolist())
+    assert shaken(torch.empty(0, 4)).shape == (0, 4)
 
 
 def test_nothing_is_learnt_where_somebody_may_be() -> None:

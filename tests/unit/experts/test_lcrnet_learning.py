@@ -137,6 +137,25 @@ def test_weak_learning_leaves_the_regression_alone(weak: bool) -> None:
     assert not network.training
 
 
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_a_backbone_that_has_learnt_before_learns_less(share: float) -> None:
+    torch.manual_seed(0)
+    network = LCRNet(torch.rand(4, 13, 2), "small", regions=16)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    pictures = Pictures(some_pictures(), LCR13, network.anchors.numpy(), side=96, seed=0)
+    settings = LearningSettings(epochs=1, batch_size=2, weight_decay=0, backbone=share)
+    list(learn(network, pictures, settings, torch.device("cpu")))
+    moved = {name: (value - before[name]).abs().max().item() for name, value in network.state_dict().items()}
+    steps = 2  # of Adam, whose steps are hardly longer than the learning rate
+    assert 0.1 * settings.lr < moved["shared.1.weight"] < 2 * steps * settings.lr
+    backbone = [name for name in before if name.startswith("backbone.")]
+    assert all(moved[name] <= 2 * steps * settings.lr * share for name in backbone)
+    assert (max(moved[name] for name in backbone) > 0) == (share > 0)
+    assert all(moved[name] == 0 for name in backbone if "running_" in name)
+
+
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="got 0, 4"):
         LearningSettings(epochs=0)
+    with pytest.raises(ConfigError, match=r"0 to 1, got 1\.5"):
+        LearningSettings(backbone=1.5)
