@@ -9,6 +9,8 @@ from skelkit.structures import Float32, Int64
 
 OVERLAP = 0.5
 """IoU with the best candidate from which another is of the same person."""
+SIMILAR = 0.1
+"""Mean distance of joints, in diagonals of the best candidate's extent, below which two poses are one."""
 
 
 def integrate(
@@ -16,8 +18,9 @@ def integrate(
 ) -> tuple[Float32, Float32]:
     """Combine candidates by 2-D overlap and score.
 
-    The candidate with the highest score takes all whose extent overlaps its own; their mean, weighted by
-    score, is the person's pose; then the best of those left takes its turn.
+    The candidate with the highest score takes all whose extent overlaps its own. The mean of those that are
+    poses like it, weighted by score, is the person's: a mean with others, say with the one facing away, would
+    be nobody's. Then the best of those left takes its turn.
 
     Args:
         poses: (n, K, 2) candidates: an anchor pose deformed to a region.
@@ -40,7 +43,10 @@ def integrate(
             continue
         members = np.flatnonzero(same[best] & left)
         left[members] = False
-        found.append(np.average(poses[members], axis=0, weights=scores[members]))
+        size = np.linalg.norm(np.ptp(poses[best], axis=0))
+        apart = np.linalg.norm(poses[members] - poses[best], axis=2).mean(axis=1)
+        alike = members[apart <= SIMILAR * size]
+        found.append(np.average(poses[alike], axis=0, weights=scores[alike]))
         sure.append(min(1.0, np.bincount(regions[members], weights=scores[members]).max()))
     best_first = np.argsort(-np.asarray(sure), kind="stable")
     shape = (-1, *poses.shape[1:])

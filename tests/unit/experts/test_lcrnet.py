@@ -215,8 +215,14 @@ def slow_integrate(poses: Float32, scores: Float32, regions: list[int]) -> list[
         best = max(left, key=lambda i: scores[i])
         members = [i for i in left if i == best or overlap(poses[best], poses[i]) > 0.5]
         left = [i for i in left if i not in members]
-        weight = sum(float(scores[i]) for i in members)
-        pose = sum(float(scores[i]) * poses[i] for i in members) / weight
+        size = math.dist(poses[best].min(axis=0), poses[best].max(axis=0))
+        alike = [
+            i
+            for i in members
+            if sum(math.dist(a, b) for a, b in zip(poses[best], poses[i], strict=True)) / K <= 0.1 * size
+        ]
+        weight = sum(float(scores[i]) for i in alike)
+        pose = sum(float(scores[i]) * poses[i] for i in alike) / weight
         by_region: dict[int, float] = {}
         for i in members:
             by_region[regions[i]] = by_region.get(regions[i], 0.0) + float(scores[i])
