@@ -109,7 +109,7 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
             ),
         )
         train_student(folder / "source", labels["source"], student, settings, tell=tell)
-    refined = folder / "refined"
+    refined = folder / ("regression" if args.regression else "refined")
     if not (refined / STUDENT).exists():
         self_train(
             [one_by_one(folder / "target")],
@@ -118,7 +118,11 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
             SelfTrainSettings(
                 share=1.0,
                 learning=LearningSettings(
-                    weak=not args.regression, epochs=args.refine_epochs, lr=args.lr, seed=seed
+                    weak=not args.regression,
+                    epochs=args.refine_epochs,
+                    lr=args.lr,
+                    backbone=args.refine_backbone_lr,
+                    seed=seed,
                 ),
             ),
             ExtractSettings(
@@ -150,6 +154,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=192)
     parser.add_argument("--epochs", type=int, default=6, help="of the student's supervised training")
     parser.add_argument("--backbone-lr", type=float, default=0.0, help="as a share of that of the rest")
+    parser.add_argument("--refine-backbone-lr", type=float, default=1.0, help="as --backbone-lr, in refining")
     parser.add_argument("--refine-epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=1e-4, help="of refining")
     parser.add_argument("--regression", action="store_true", help="refining teaches the regression, too")
