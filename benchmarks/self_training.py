@@ -40,15 +40,24 @@ HELD_OUT = 7
 """Last digit of the numbers of the pictures that no network here has seen with labels."""
 
 
-def make_part(pack: Path, folder: Path, part: str, count: int, seed: int) -> Path:
-    """Pictures of a part, degraded but for the source, and their labels beside them; returns the labels."""
+def make_part(pack: Path, folder: Path, part: str, counts: dict[str, int], seed: int) -> Path:
+    """Pictures of a part, degraded but for the source, and their labels beside them; returns the labels.
+
+    The target may be larger than what is held out: then it goes on with pictures that the student learns
+    nothing from, though the built-in network it begins with has.
+    """
     labels = folder / f"{part}.npz"
     if labels.exists():
         return labels
     with np.load(pack / "lspet" / "joints.npz") as all_of_them:
         known = dict(all_of_them)
-    chosen = np.flatnonzero((known["ids"] % 10 == HELD_OUT) == (part != "source"))
-    chosen = chosen[-count:] if part == "test" else chosen[:count]
+    held_out = known["ids"] % 10 == HELD_OUT
+    ours, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    chosen = {
+        "source": ours[: counts["source"]],
+        "test": others[-counts["test"] :],
+        "target": np.concatenate([others[: -counts["test"]], ours[counts["source"] :]])[: counts["target"]],
+    }[part]
     joints = known["joints"][chosen].copy()
     (folder / part).mkdir(parents=True, exist_ok=True)
     for row, (name, marked) in enumerate(zip(known["names"][chosen].tolist(), joints, strict=True)):
@@ -97,7 +106,7 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
     folder = out / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     counts = {"source": args.source, "target": args.target, "test": args.test}
-    labels = {part: make_part(pack, folder, part, count, seed) for part, count in counts.items()}
+    labels = {part: make_part(pack, folder, part, counts, seed) for part in counts}
     student = folder / "student.safetensors"
     if not student.exists():
         settings = StudentSettings(
