@@ -36,6 +36,7 @@ from skelkit.pipelines.student import StudentSettings, labelled_pictures, measur
 from skelkit.skeletons import LCR13
 
 EXPERTS = ("movenet", "edvard_cpm", "tfpose")
+BATCH = 16
 HELD_OUT = 7
 """Last digit of the numbers of the pictures that no network here has seen with labels."""
 
@@ -114,11 +115,11 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
             regions=args.regions,
             validation=0.0,
             learning=LearningSettings(
-                epochs=args.epochs, batch_size=16, backbone=args.backbone_lr, seed=seed
+                epochs=args.epochs, batch_size=BATCH, backbone=args.backbone_lr, seed=seed
             ),
         )
         train_student(folder / "source", labels["source"], student, settings, tell=tell)
-    refined = folder / ("regression" if args.regression else "refined")
+    refined = folder / ("weak" if args.weak else "refined")
     if not (refined / STUDENT).exists():
         self_train(
             [one_by_one(folder / "target")],
@@ -127,8 +128,9 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
             SelfTrainSettings(
                 share=1.0,
                 learning=LearningSettings(
-                    weak=not args.regression,
+                    weak=args.weak,
                     epochs=args.refine_epochs,
+                    batch_size=BATCH,
                     lr=args.lr,
                     backbone=args.refine_backbone_lr,
                     seed=seed,
@@ -156,17 +158,17 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="where everything is kept; runs go on there")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--source", type=int, default=5000, help="pictures with labels")
-    parser.add_argument("--target", type=int, default=600, help="degraded pictures without labels")
+    parser.add_argument("--source", type=int, default=1500, help="pictures with labels")
+    parser.add_argument("--target", type=int, default=4100, help="degraded pictures without labels")
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--regions", type=int, default=32, help="of a picture, that a loss is made of")
     parser.add_argument("--side", type=int, default=192)
-    parser.add_argument("--epochs", type=int, default=6, help="of the student's supervised training")
-    parser.add_argument("--backbone-lr", type=float, default=0.0, help="as a share of that of the rest")
+    parser.add_argument("--epochs", type=int, default=12, help="of the student's supervised training")
+    parser.add_argument("--backbone-lr", type=float, default=1.0, help="as a share of that of the rest")
     parser.add_argument("--refine-backbone-lr", type=float, default=1.0, help="as --backbone-lr, in refining")
-    parser.add_argument("--refine-epochs", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=1e-4, help="of refining")
-    parser.add_argument("--regression", action="store_true", help="refining teaches the regression, too")
+    parser.add_argument("--refine-epochs", type=int, default=12)
+    parser.add_argument("--lr", type=float, default=1e-3, help="of refining")
+    parser.add_argument("--weak", action="store_true", help="refining leaves the regression as it is")
     parser.add_argument("--gamma", type=float, default=0.18)
     args = parser.parse_args()
     results = [run(find_pack(), args.out, seed, args) for seed in range(args.seeds)]
