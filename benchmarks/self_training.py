@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks._pack import find_pack
 from skelkit.data.truth import open_truth
-from skelkit.experts.lcrnet.files import load_network
+from skelkit.experts.lcrnet.files import load_network, save_network
 from skelkit.experts.lcrnet.learning import LearningSettings
 from skelkit.experts.lcrnet.pictures import degraded
 from skelkit.experts.picture_files import read_picture
@@ -32,7 +32,7 @@ from skelkit.pipelines.evaluate import evaluate_poses
 from skelkit.pipelines.extract import extract, plan
 from skelkit.pipelines.self_train import STUDENT, SelfTrainSettings, self_train
 from skelkit.pipelines.settings import ExtractSettings
-from skelkit.pipelines.student import StudentSettings, labelled_pictures, measure, train_student
+from skelkit.pipelines.student import StudentSettings, labelled_pictures, measure, teach, train_student
 from skelkit.skeletons import LCR13
 
 EXPERTS = ("movenet", "edvard_cpm", "tfpose")
@@ -110,15 +110,7 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
     labels = {part: make_part(pack, folder, part, counts, seed) for part in counts}
     student = folder / "student.safetensors"
     if not student.exists():
-        settings = StudentSettings(
-            side=args.side,
-            regions=args.regions,
-            validation=0.0,
-            learning=LearningSettings(
-                epochs=args.epochs, batch_size=BATCH, backbone=args.backbone_lr, seed=seed
-            ),
-        )
-        train_student(folder / "source", labels["source"], student, settings, tell=tell)
+        make_student(folder / "source", labels["source"], student, seed, args)
     refined = folder / ("weak" if args.weak else "refined")
     if not (refined / STUDENT).exists():
         self_train(
@@ -148,6 +140,26 @@ def run(pack: Path, out: Path, seed: int, args: argparse.Namespace) -> dict[str,
     return found | experts_figures(folder, pack / "weights")
 
 
+def make_student(images: Path, labels: Path, student: Path, seed: int, args: argparse.Namespace) -> None:
+    first, *more = (
+        StudentSettings(
+            side=args.side,
+            regions=args.regions,
+            validation=0.0,
+            learning=LearningSettings(epochs=epochs, batch_size=BATCH, backbone=args.backbone_lr, seed=seed),
+        )
+        for epochs in args.epochs
+    )
+    unfinished = student.with_stem("unfinished")
+    train_student(images, labels, unfinished, first, tell=tell)
+    network, skeleton, facts = load_network(unfinished)
+    learnt = labelled_pictures(images, open_truth(labels))
+    for settings in more:
+        teach(network, skeleton, learnt, settings, tell=tell)
+    save_network(student, network, skeleton, facts)
+    unfinished.unlink()
+
+
 def tell(epoch: int, losses: dict[str, float]) -> None:
     print(f"epoch {epoch + 1}", *(f"{name} {value:.3f}" for name, value in losses.items()), flush=True)
 
@@ -163,7 +175,15 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=400)
     parser.add_argument("--regions", type=int, default=32, help="of a picture, that a loss is made of")
     parser.add_argument("--side", type=int, default=192)
-    parser.add_argument("--epochs", type=int, default=12, help="of the student's supervised training")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs="+",
+        default=[12],
+        metavar="N",
+        help="of the student's supervised training; `12 22` is 22 more, the rate high once again: as many "
+        "steps as 12 of refining",
+    )
     parser.add_argument("--backbone-lr", type=float, default=1.0, help="as a share of that of the rest")
     parser.add_argument("--refine-backbone-lr", type=float, default=1.0, help="as --backbone-lr, in refining")
     parser.add_argument("--refine-epochs", type=int, default=12)
