@@ -1,8 +1,8 @@
 """Self-training measured on photographs with ground truth (data pack: lspet), as the thesis did on NTU-Pose.
 
 A student learns from labelled pictures (numbers not ending in 7), beginning with the trunk of the built-in
-network that finds people, which learnt from the same ones. Its new domain are other pictures (ending in 7)
-degraded as NTU-Pose was: at most 320 x 180 pixels, people partly hidden. Nobody labels them: experts look at
+network that finds people. Its new domain are other pictures, degraded as NTU-Pose was: at most 320 x 180
+pixels, people partly hidden; first those ending in 7, then others, which that trunk has seen with labels. Nobody labels them: experts look at
 them, SST-A aggregates, and what it is sure of refines the student. Measured on degraded pictures that nothing
 learnt from (the last of those ending in 7): PCK@0.2 of the torso over LCR-13, and the share of people found;
 the student before and after, each expert, and SST-A of them. Another seed is another student, another chance
