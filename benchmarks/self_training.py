@@ -2,11 +2,11 @@
 
 A student learns from labelled pictures (numbers not ending in 7), beginning with the trunk of the built-in
 network that finds people. Its new domain are other pictures, degraded as NTU-Pose was: at most 320 x 180
-pixels, people partly hidden; first those ending in 7, then others, which that trunk has seen with labels. Nobody labels them: experts look at
-them, SST-A aggregates, and what it is sure of refines the student. Measured on degraded pictures that nothing
-learnt from (the last of those ending in 7): PCK@0.2 of the torso over LCR-13, and the share of people found;
-the student before and after, each expert, and SST-A of them. Another seed is another student, another chance
-in refining, and other degradations.
+pixels, people partly hidden; first those ending in 7, then others, which that trunk has seen with labels.
+Nobody labels them: experts look at them, SST-A aggregates, and what it is sure of refines the student.
+Measured on degraded pictures that nothing learnt from (the last of those ending in 7): PCK@0.2 of the torso
+over LCR-13, and the share of people found; the student before and after, each expert, and SST-A of them.
+Another seed is another student, another chance in refining, and other degradations.
 """
 
 from __future__ import annotations
